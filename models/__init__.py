@@ -1,0 +1,1 @@
+"""Torch code only: networks, losses, systems. No files, no DVC, no MLflow."""

@@ -1,0 +1,1 @@
+"""From frames to aligned face crops: detectors, alignment, tracking, video reading."""

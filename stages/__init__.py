@@ -1,0 +1,1 @@
+"""One file = one stage = one command: reads files, calls the library, writes files."""
