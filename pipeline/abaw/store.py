@@ -1,0 +1,101 @@
+"""One way to list and read a release, whether it is a loose folder or an imported pack."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from pipeline.errors import MienError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+HIDDEN = ("__MACOSX",)
+
+
+@dataclass(frozen=True, order=True)
+class File:
+    """A file of a folder: its name, bytes, and a stamp that changes when the content may have changed."""
+
+    name: str
+    size: int
+    stamp: int = 0
+
+
+class Store(Protocol):
+    """A tree of files below one root; paths are relative POSIX paths, "" is the root itself."""
+
+    def list(self, folder: str) -> tuple[list[str], list[File]]:
+        """Sorted subfolders' names and files of `folder`, hidden ones left out."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """Bytes of one file; MienError when it cannot be read."""
+        ...
+
+    def images(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """Names and bytes of the images right in `folder`, sorted by name."""
+        ...
+
+
+def is_image(name: str) -> bool:
+    """Whether the suffix is one of a still image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_video(name: str) -> bool:
+    """Whether the suffix is one of a video container."""
+    return name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def join(folder: str, name: str) -> str:
+    """Path of `name` in `folder` ("" is the root)."""
+    return f"{folder}/{name}" if folder else name
+
+
+def parent(path: str) -> str:
+    """Folder of `path`, "" for the root."""
+    return path.rpartition("/")[0]
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name not in HIDDEN
+
+
+class LooseStore:
+    """Files of a folder on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self, folder: str) -> tuple[list[str], list[File]]:
+        """Sorted subfolders' names and regular files of `folder`."""
+        folders, files = [], []
+        try:
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if not _shown(entry.name):
+                        continue
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                    elif entry.is_file():
+                        stat = entry.stat()
+                        files.append(File(entry.name, stat.st_size, stat.st_mtime_ns))
+        except OSError as error:
+            raise MienError(f"{self.root / folder}: {error.strerror}. Mend: check the path") from error
+        return sorted(folders), sorted(files)
+
+    def read(self, path: str) -> bytes:
+        """Bytes of the file at the relative `path`."""
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise MienError(f"{path}: outside of {self.root}. Mend: give a path below the release")
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            raise MienError(f"{self.root / path}: {error.strerror}. Mend: restore the file") from error
+
+    def images(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """Names and bytes of the images right in `folder`, sorted by name."""
+        for file in self.list(folder)[1]:
+            if is_image(file.name):
+                yield file.name, self.read(join(folder, file.name))
