@@ -17,6 +17,7 @@ Split = Literal["train", "validation"]
 
 # EXPR_Recognition_Challenge, EXPR_Classification_Challenge, AU_Detection_Challenge, EXPR_Set
 CHALLENGE = re.compile(r"(EXPR|AU|VA)_(?:.*Challenge|Set)", re.IGNORECASE)
+CHALLENGE_TRACKS: dict[str, Literal["expr", "au", "va"]] = {"expr": "expr", "au": "au", "va": "va"}
 SPLIT = re.compile(r"(train|valid)[a-z]*_set", re.IGNORECASE)
 MTL_LIST = re.compile(r"(train|valid)[a-z]*_set(?:_annotations?)?\.txt", re.IGNORECASE)
 TEMPLATE = re.compile(r"(^|/)(prediction_files_format|test_set_examples)/|test_set[^/]*\.(txt|csv)$", re.IGNORECASE)
@@ -138,16 +139,13 @@ def discover(root: Path, store: Store) -> Release:
 def _add_challenge(release: Release, folder: str, folders: list[str]) -> None:
     match = CHALLENGE.fullmatch(folder.rpartition("/")[2])
     assert match
-    track = match.group(1).lower()
+    track = CHALLENGE_TRACKS[match.group(1).lower()]
     for child in folders:
         split = SPLIT.fullmatch(child)
-        if not split:
-            continue
-        for file in release.store.list(join(folder, child))[1]:
-            if file.name.endswith(".txt"):
+        for file in release.store.list(join(folder, child))[1] if split else []:
+            if split and file.name.endswith(".txt"):
                 path = Path(folder, child, file.name)
-                release.annotations.append(AnnotationFile(track, _split(split), file.name[:-4], path))  #
-                type: ignore[arg - type]
+                release.annotations.append(AnnotationFile(track, _split(split), file.name[:-4], path))
 
 
 def _split(match: re.Match[str]) -> Split:
