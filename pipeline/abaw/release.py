@@ -123,7 +123,9 @@ def discover(root: Path, store: Store) -> Release:
             _add_challenge(release, folder, folders)
             continue
         if CROPS.fullmatch(name) and folders:
-            crop_roots.append((folder, folders))
+            inner = [child for child in folders if CROPS.fullmatch(child)]  # an archive unpacked into its own name
+            crop_roots.append((folder, [child for child in folders if child not in inner]))
+            pending += [join(folder, child) for child in reversed(inner)]
             continue
         if UNLABELLED.fullmatch(name):
             _add_unlabelled(release, folder, folders, files)
@@ -182,11 +184,20 @@ def _add_files(release: Release, folder: str, files: list[File], mtl_files: list
         if is_video(file.name):
             _add_video(release, path)
         elif split := MTL_LIST.fullmatch(file.name):
-            if _header_track(release, path) == "mtl":
-                release.mtl_lists.setdefault(_split(split), Path(path))
-                mtl_files.append(path)
+            _add_mtl_list(release, path, _split(split), mtl_files)
         elif TEMPLATE.search(path) and file.name.lower().endswith((".txt", ".csv")):
             _add_test_file(release, path, mtl_files)
+
+
+def _add_mtl_list(release: Release, path: str, split: Split, mtl_files: list[str]) -> None:
+    """An MTL annotation list; one whose header is broken is kept, so that reading it says what is wrong."""
+    if _header_track(release, path) != "mtl" and "annotation" not in path.rpartition("/")[2].lower():
+        release.skipped.append((Path(path), "the header is not that of MTL"))
+    elif split in release.mtl_lists:
+        release.skipped.append((Path(path), f"second MTL list for {split}"))
+    else:
+        release.mtl_lists[split] = Path(path)
+        mtl_files.append(path)
 
 
 def _add_video(release: Release, path: str) -> None:

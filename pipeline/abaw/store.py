@@ -62,6 +62,11 @@ def _shown(name: str) -> bool:
     return not name.startswith(".") and name not in HIDDEN
 
 
+def _leads_upwards(entry: os.DirEntry[str]) -> bool:
+    """Whether a linked folder contains itself: following it would never end."""
+    return entry.is_symlink() and Path(entry.path).absolute().is_relative_to(Path(entry.path).resolve())
+
+
 class LooseStore:
     """Files of a folder on disk."""
 
@@ -77,7 +82,8 @@ class LooseStore:
                     if not _shown(entry.name):
                         continue
                     if entry.is_dir():
-                        folders.append(entry.name)
+                        if not _leads_upwards(entry):
+                            folders.append(entry.name)
                     elif entry.is_file():
                         stat = entry.stat()
                         files.append(File(entry.name, stat.st_size, stat.st_mtime_ns))
