@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.abaw import text
 from pipeline.abaw.formats import recognise
 from pipeline.abaw.names import base_video, is_video_name
+from pipeline.abaw.pack import PackStore, is_pack
 from pipeline.abaw.store import File, LooseStore, Store, is_image, is_video, join, parent
 from pipeline.abaw.tracks import LSD_EXPRESSIONS
 from pipeline.errors import MienError
@@ -100,13 +101,31 @@ def find_release(root: Path) -> Release:
     """Discover the release, or the imported pack, at `root`. MienError when nothing of ABAW is there."""
     if not root.is_dir():
         raise MienError(f"{root}: no such folder. Mend: give the folder of an official release or an imported pack")
-    release = discover(root, LooseStore(root))
-    if release == Release(root, release.store):
+    release = discover(root, PackStore(root) if is_pack(root) else LooseStore(root))
+    if is_empty(release):
         raise MienError(
             f"{root}: nothing of an official release is below. Mend: look for the folder that holds "
             "EXPR_*_Challenge, cropped_aligned, training_set_annotations.txt, *_test_set_* or videos"
         )
     return release
+
+
+def open_pack(root: Path) -> Release:
+    """The release in the imported pack at `root`, seen as the loose folder it was made from."""
+    if not is_pack(root):
+        raise MienError(f"{root}: no finished pack. Mend: run `mien data import` (again)")
+    return find_release(root)
+
+
+def is_empty(release: Release) -> bool:
+    """Whether nothing of ABAW was found."""
+    return release == Release(release.root, release.store, skipped=release.skipped)
+
+
+def is_meaningful(folder: str) -> bool:
+    """Whether discovery reads something from a folder's name."""
+    patterns = (CHALLENGE, CROPS, LSD_FOLDER, UNLABELLED)
+    return any(pattern.fullmatch(folder) for pattern in patterns) or bool(LSD_TEST.search(folder))
 
 
 def discover(root: Path, store: Store) -> Release:

@@ -11,6 +11,7 @@ from pipeline.errors import MienError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 HIDDEN = ("__MACOSX",)
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, order=True)
@@ -29,12 +30,24 @@ class Store(Protocol):
         """Sorted subfolders' names and files of `folder`, hidden ones left out."""
         ...
 
+    def has(self, path: str) -> bool:
+        """Whether `path` is a file of the tree."""
+        ...
+
     def read(self, path: str) -> bytes:
         """Bytes of one file; MienError when it cannot be read."""
         ...
 
     def images(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the images right in `folder`, sorted by name."""
+        ...
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Bytes of one file piece by piece, for files too large to hold."""
+        ...
+
+    def local(self, path: str) -> Path | None:
+        """Where the file lies on disk as it is; None when it has to be copied out."""
         ...
 
 
@@ -58,13 +71,14 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _shown(name: str) -> bool:
+def is_shown(name: str) -> bool:
+    """Whether `name` is content, not an operating system's own file."""
     return not name.startswith(".") and name not in HIDDEN
 
 
 def _leads_upwards(entry: os.DirEntry[str]) -> bool:
     """Whether a linked folder contains itself: following it would never end."""
-    return entry.is_symlink() and Path(entry.path).absolute().is_relative_to(Path(entry.path).resolve())
+    return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
 
 
 class LooseStore:
@@ -79,7 +93,7 @@ class LooseStore:
         try:
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
-                    if not _shown(entry.name):
+                    if not is_shown(entry.name):
                         continue
                     if entry.is_dir():
                         if not _leads_upwards(entry):
@@ -91,14 +105,30 @@ class LooseStore:
             raise MienError(f"{self.root / folder}: {error.strerror}. Mend: check the path") from error
         return sorted(folders), sorted(files)
 
-    def read(self, path: str) -> bytes:
-        """Bytes of the file at the relative `path`."""
+    def local(self, path: str) -> Path | None:
+        """Absolute or relative place on disk of the file at the relative `path`."""
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise MienError(f"{path}: outside of {self.root}. Mend: give a path below the release")
+        return self.root / path
+
+    def has(self, path: str) -> bool:
+        """Whether `path` is a file below the root."""
+        return (self.root / path).is_file()
+
+    def read(self, path: str) -> bytes:
+        """Bytes of the file at the relative `path`."""
+        return b"".join(self.chunks(path))
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Bytes of the file at the relative `path` in pieces of at most 4 MiB."""
+        place = LooseStore.local(self, path)
+        assert place
         try:
-            return (self.root / path).read_bytes()
+            with open(place, "rb", buffering=0) as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
         except OSError as error:
-            raise MienError(f"{self.root / path}: {error.strerror}. Mend: restore the file") from error
+            raise MienError(f"{place}: {error.strerror}. Mend: restore the file") from error
 
     def images(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the images right in `folder`, sorted by name."""
