@@ -182,9 +182,9 @@ def _open(path: Path, work: Path, limits: Limits) -> _Reader:
         if name.endswith(".zip"):
             return _Zip(path)
         if name.endswith(".tar"):
-            return _Tar(path)
+            return _Tar(path, path.stat().st_mtime_ns)
         if archive_stem(name) is not None:
-            return _Tar(_plain_tar(path, work, limits))
+            return _Tar(_plain_tar(path, work, limits), path.stat().st_mtime_ns)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
         raise _broken(path, error) from error
     raise MienError(f"{path}: not an archive. Mend: one of {', '.join(ARCHIVES)}", exit_code=2)
@@ -219,9 +219,9 @@ class _Zip:
 class _Tar:
     """Members of a plain tar, read at their offsets."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stamp: int) -> None:
         self.path = path
-        self.stamp = path.stat().st_mtime_ns  # a tar has no checksums of its members
+        self.stamp = stamp  # the archive's own: a tar has no checksums of its members
         self.descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:

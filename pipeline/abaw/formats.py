@@ -176,12 +176,11 @@ ALLOWED: dict[Field, str] = {
 
 def _value_problems(line: str, fields: tuple[Field, ...], number: int) -> list[Problem]:
     """What is wrong with one row of values."""
+    if not line.strip():
+        return [Problem(number, "empty line", "remove it: it would shift every frame behind it")]
     parts = line.split(",")
     if len(parts) != len(fields):
-        mend = (
-            f"a row has {len(fields)} values" if line.strip() else "remove the empty line: it would shift every frame"
-        )
-        return [Problem(number, f"{len(parts) if line.strip() else 0} values, expected {len(fields)}", mend)]
+        return [Problem(number, f"{len(parts)} values, expected {len(fields)}", f"a row has {len(fields)} values")]
     problems = []
     for column, (part, field) in enumerate(zip(parts, fields, strict=True)):
         try:

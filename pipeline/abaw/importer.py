@@ -30,7 +30,7 @@ from pipeline.abaw.pack import (
 )
 from pipeline.abaw.progress import Progress
 from pipeline.abaw.release import discover, is_empty
-from pipeline.abaw.store import File, Store, is_image, is_video, join, parent
+from pipeline.abaw.store import File, Store, is_image, is_video, join
 from pipeline.errors import MienError
 from pipeline.publish import atomic_path
 
@@ -75,14 +75,14 @@ def import_release(source: Path, target: Path, work: Path | None = None, threads
     _sweep(target)
     folders = list(_folders(store, ""))
     summary = ImportSummary(target)
-    with closing(Ledger(work / "ledger.jsonl")) as ledger:
+    with closing(Ledger(work / "ledger.jsonl", source)) as ledger:
         progress = Progress("import", sum(f.files for f in folders), sum(f.bytes for f in folders))
         with progress, ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
             job = _Job(store, target, ledger, progress)
             entries = _gather(pool, job, folders)
     shards = [Shard(e["folder"], e["output"], e["rows"], e["bytes"]) for e in entries if "rows" in e]
     sources = [Source(e["output"], e["bytes"], e["sha256"]) for e in entries if "rows" not in e]
-    _publish(target, shards, sources, {folder.path for folder in folders}, summary)
+    _publish(target, shards, sources, ledger, summary)
     for path in work.glob("*.tar"):
         path.unlink()
     summary.images, summary.files = sum(s.rows for s in shards), len(sources)
@@ -215,28 +215,17 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _publish(
-    target: Path, shards: list[Shard], sources: list[Source], walked: set[str], summary: ImportSummary
-) -> None:
-    """Write the listing. A folder of this source replaces its former self; what other sources brought stays."""
+def _publish(target: Path, shards: list[Shard], sources: list[Source], ledger: Ledger, summary: ImportSummary) -> None:
+    """Write the listing. What this source no longer has is removed; what other sources brought stays."""
     old_shards, old_sources = read_listing(target) if is_pack(target) else ([], [])
-    outputs = {shard.shard for shard in shards}
-    for shard in old_shards:
-        if shard.shard in outputs:
-            continue
-        if shard.folder in walked:
-            (target / shard.shard).unlink(missing_ok=True)
+    outputs = {shard.shard for shard in shards} | {source.path for source in sources}
+    stale_shards = [shard for shard in old_shards if shard.shard not in outputs]
+    stale_sources = [source for source in old_sources if source.path not in outputs]
+    for path in [shard.shard for shard in stale_shards] + [source.path for source in stale_sources]:
+        if ledger.brought(path):
+            (target / path).unlink(missing_ok=True)
         else:
-            shards.append(shard)
-            summary.stale.append(shard.shard)
-    paths = {source.path for source in sources}
-    for source in old_sources:
-        if source.path in paths:
-            continue
-        if parent(source.path) in walked:
-            (target / source.path).unlink(missing_ok=True)
-        else:
-            sources.append(source)
-            summary.stale.append(source.path)
-    summary.stale.sort()
+            summary.stale.append(path)
+    shards += [shard for shard in stale_shards if not ledger.brought(shard.shard)]
+    sources += [source for source in stale_sources if not ledger.brought(source.path)]
     write_listing(target, shards, sources)

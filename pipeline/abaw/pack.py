@@ -171,6 +171,10 @@ class _OpenShard:
         return self._data[row - self.starts[group]].as_py()
 
 
+def _damaged(path: Path, error: Exception) -> MienError:
+    return MienError(f"{path}: damaged ({error}). Mend: import the release again")
+
+
 class PackStore(LooseStore):
     """The release's tree as it was before the import: verbatim files from disk, images from shards."""
 
@@ -193,7 +197,7 @@ class PackStore(LooseStore):
                 try:
                     self._open[shard.shard] = _OpenShard(self.root / shard.shard)
                 except (OSError, pa.ArrowException) as error:
-                    raise MienError(f"{self.root / shard.shard}: {error}. Mend: import the release again") from error
+                    raise _damaged(self.root / shard.shard, error) from error
             self._open.move_to_end(shard.shard)
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
@@ -236,10 +240,17 @@ class PackStore(LooseStore):
 
     def images(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """Names and bytes of the images right in `folder`, sorted by name; one row group in memory at a time."""
-        for shard in self._folders.get(folder, []):
+        shards = self._folders.get(folder, [])
+        for shard in shards:
+            yield from self._stream(shard)
+        if not shards and (self.root / folder).is_dir():
+            yield from super().images(folder)
+
+    def _stream(self, shard: Shard) -> Iterator[tuple[str, bytes]]:
+        try:
             file = pq.ParquetFile(self.root / shard.shard)
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=["name", "data"])
                 yield from zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
-        if (self.root / folder).is_dir():
-            yield from super().images(folder) if folder not in self._folders else ()
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(self.root / shard.shard, error) from error

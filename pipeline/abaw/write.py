@@ -91,7 +91,7 @@ def _columns(track: Track, predictions: Any, rows: int, decimals: int) -> list[p
         )
     if track.name == "va":
         return [_scores(values[:, i], decimals) for i in range(2)]
-    return [_integers(column, track) for column in values.reshape(rows, -1).T]
+    return [_integers(column, track) for column in values.reshape(rows, track.columns).T]
 
 
 def _first_bad(good: np.ndarray) -> int:

@@ -1,0 +1,450 @@
+"""`mien check` accepts conformant files and catches every way of breaking one that we can think of."""
+
+import random
+
+import pytest
+from abaw_fixture import SAMPLES, lines, needs_samples, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.abaw.check import check_bytes, check_file, check_form
+from pipeline.abaw.formats import parse_template
+from pipeline.abaw.release import find_release
+from pipeline.abaw.tracks import TRACKS
+from pipeline.errors import MienError
+
+IMAGES = [
+    "14-30-640x360/00001.jpg",
+    "14-30-640x360/00002.jpg",
+    "14/00001.jpg",
+    "14/00002.jpg",
+    "14/00003.jpg",
+    "video2_left/00001.jpg",
+]
+MTL_IMAGES = ["14/00002.jpg", "14/00008.jpg", "14/00008.jpg", "video2_left/00007.jpg"]
+FOLDERS = {
+    "expr": "EXPR_abaw5plus",
+    "au": "AU_abaw5plus",
+    "va": "VA_abaw5plus",
+    "mtl": "MTL_abaw3_4_7_11",
+    "lsd": "LSD_abaw4",
+    "ce": "CE_abaw6_9",
+}
+VALUES = {
+    "expr": ["0", "1", "2", "3", "4", "7"],
+    "ce": ["0", "1", "2", "3", "4", "6"],
+    "lsd": ["0", "1", "2", "3", "4", "5"],
+    "va": ["0.1200,-0.0500", "-1.0000,1.0000", "0.5,0", "0.0001,-0.25", "1,-1", "0.3333,0.4444"],
+    "au": [",".join(f"{(bits >> i) & 1}" for i in range(12)) for bits in (1, 77, 500, 4095, 0, 1234)],
+    # rows 2 and 3 are one image: equal, as in the official lists, or swapping them would be no defect
+    "mtl": [f"0.1,-0.{i + 1},{i},0,0,0,1,1,1,1,0,0,0,{i % 2},0" for i in (0, 1, 1, 2)],
+}
+
+
+def make(track):
+    """A template and a conformant submission as rows of bytes."""
+    images = {"mtl": MTL_IMAGES, "lsd": [f"{i}.jpg" for i in range(6)]}.get(track, IMAGES)
+    header = TRACKS[track].header
+    template = parse_template(lines(header, *[f"{image}," for image in images]).encode(), "template")
+    rows = [f"{image},{value}" for image, value in zip(images, VALUES[track], strict=False)]
+    return template, lines(header, *rows).encode()
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_conformant(track):
+    template, data = make(track)
+    assert check_bytes(data, template) == []
+    assert check_form(data) == []
+
+
+# --- ways to break a file; each takes rows (header first, as text) or bytes, and must make it differ -----------------
+
+
+def split(data):
+    return data.decode().split("\n")[:-1]
+
+
+def joined(rows):
+    return ("\n".join(rows) + "\n").encode()
+
+
+def some_row(rows, rng):
+    return rng.randrange(1, len(rows))
+
+
+def drop(rows, rng):
+    del rows[some_row(rows, rng)]
+
+
+def repeat(rows, rng):
+    at = some_row(rows, rng)
+    rows.insert(rng.randrange(1, len(rows) + 1), rows[at])
+
+
+def reorder(rows, rng):
+    a, b = rng.sample(range(1, len(rows)), 2)
+    rows[a], rows[b] = rows[b], rows[a]
+
+
+def reverse(rows, rng):
+    rows[1:] = rows[:0:-1]
+
+
+def sort(rows, rng):
+    rows[1:] = sorted(rows[1:], reverse=rows[1:] == sorted(rows[1:]))
+
+
+def shift_names(rows, rng):
+    """Frames counted from 0."""
+    for at in range(1, len(rows)):
+        image, values = rows[at].split(",", 1)
+        video, _, name = image.rpartition("/")
+        number = int(name[:-4]) - 1
+        rows[at] = f"{video}/{number:05d}.jpg,{values}" if video else f"{number}.jpg,{values}"
+
+
+def rename(rows, rng):
+    at = some_row(rows, rng)
+    image, values = rows[at].split(",", 1)
+    changes = [
+        image[:-3] + "png",
+        image.replace("0", "", 1),
+        f"./{image}",
+        image.replace("/", "\\"),
+        image[:-4],
+        image.upper(),
+        f" {image}",
+        f'"{image}"',
+        image + "\u200b",
+        "x" + image,
+    ]
+    rows[at] = f"{rng.choice([change for change in changes if change != image])},{values}"
+
+
+def header(rows, rng):
+    rows[0] = rng.choice(
+        [
+            rows[0].lower(),
+            rows[0].upper(),
+            rows[0] + ",",
+            rows[0].replace(",", ", "),
+            rows[0] + ",expression",
+            rows[0].replace("image", "Image"),
+            ",".join(rows[0].split(",")[:-1]),
+            f'"{rows[0]}"',
+            "",
+            rows[0] + " ",
+            "," + rows[0],
+        ]
+    )
+
+
+def no_header(rows, rng):
+    del rows[0]
+
+
+def two_headers(rows, rng):
+    rows.insert(some_row(rows, rng), rows[0])
+
+
+def retype(rows, rng):
+    at = some_row(rows, rng)
+    image, *values = rows[at].split(",")
+    column = rng.randrange(len(values))
+    value = values[column]
+    forms = [
+        f"{value}e0",
+        f"+{value}",
+        f" {value}",
+        f"{value} ",
+        f"{value}\t",
+        f'"{value}"',
+        f"'{value}'",
+        "",
+        "nan",
+        "NaN",
+        "-nan",
+        "inf",
+        "None",
+        "null",
+        "x",
+        value + "f",
+        f"0{value}",
+        f"0x{value}",
+        "1_0",
+        "٣",
+        "１",
+        f"{value}.",
+        f"[{value}]",
+        "--1",
+        "-",
+        ".5",
+        "1e-3",
+        "True",
+        f"{value}\v",
+        f"{value}\u00a0",
+    ]
+    if "." not in value:
+        forms.append(f"{value}.")
+    if TRACKS_OF[rows[0]].fields[column] != "score":
+        forms += [f"{value}.0", "-1", "-0", "9", "10", "2" if TRACKS_OF[rows[0]].fields[column] == "binary" else "8"]
+    else:
+        forms += ["1.0001", "-1.01", "-5", "2", "100", "1.00000000001", "-1.5e0"]
+    values[column] = rng.choice(forms)
+    rows[at] = ",".join([image, *values])
+
+
+TRACKS_OF = {track.header: track for track in TRACKS.values()}
+
+
+def reformat(rows, rng):
+    at = some_row(rows, rng)
+    row = rows[at]
+    rows[at] = rng.choice(
+        [
+            row + ",",
+            row.replace(",", ";", 1),
+            row.replace(",", ", ", 1),
+            row.replace(",", "\t", 1),
+            "," + row,
+            row + ",0",
+            row + " ",
+            " " + row,
+            f'"{row}"',
+            row.replace(",", ",,", 1),
+            f"{at},{row}",
+            row.split(",")[0],
+            row.split(",")[0] + ",",
+            row.rsplit(",", 1)[0],
+            f"#{row}",
+            row.replace(",", "，", 1),
+        ]
+    )
+
+
+def blank(rows, rng):
+    rows.insert(rng.randrange(0, len(rows) + 1), rng.choice(["", " ", ",", "\t"]))
+
+
+def one_hot(rows, rng):
+    """One probability a class instead of one index."""
+    rows[1:] = [row + ",0,0,0,0,0,0,0" for row in rows[1:]]
+
+
+ROW_BREAKS = [
+    drop,
+    repeat,
+    reorder,
+    reverse,
+    sort,
+    shift_names,
+    rename,
+    header,
+    no_header,
+    two_headers,
+    retype,
+    reformat,
+    blank,
+    one_hot,
+]
+
+
+def some_line_ends(data, rng, end):
+    parts = data.split(b"\n")
+    at = rng.randrange(len(parts) - 1)
+    return b"\n".join(parts[:at]) + (b"\n" if at else b"") + parts[at] + end + b"\n".join(parts[at + 1 :])
+
+
+BYTE_BREAKS = {
+    "crlf": lambda data, rng: data.replace(b"\n", b"\r\n"),
+    "cr": lambda data, rng: data.replace(b"\n", b"\r"),
+    "lfcr": lambda data, rng: data.replace(b"\n", b"\n\r"),
+    "one crlf": lambda data, rng: some_line_ends(data, rng, b"\r\n"),
+    "one cr": lambda data, rng: some_line_ends(data, rng, b"\r"),
+    "one unicode line end": lambda data, rng: some_line_ends(data, rng, "\u2028".encode()),
+    "one vertical tab": lambda data, rng: some_line_ends(data, rng, b"\x0b"),
+    "two lines in one": lambda data, rng: some_line_ends(data, rng, b""),
+    "bom": lambda data, rng: b"\xef\xbb\xbf" + data,
+    "two boms": lambda data, rng: b"\xef\xbb\xbf" * 2 + data,
+    "utf-16": lambda data, rng: data.decode().encode("utf-16"),
+    "utf-16-le": lambda data, rng: data.decode().encode("utf-16-le"),
+    "utf-32": lambda data, rng: data.decode().encode("utf-32"),
+    "ebcdic": lambda data, rng: data.decode().encode("cp500"),
+    "latin-1 byte": lambda data, rng: data.replace(b",", b",\xe9", 1),
+    "no last line end": lambda data, rng: data[:-1],
+    "two last line ends": lambda data, rng: data + b"\n",
+    "end of file mark": lambda data, rng: data + b"\x1a",
+    "nul": lambda data, rng: data + b"\0",
+    "cut short": lambda data, rng: data[: rng.randrange(len(data) - 1)],
+    "started late": lambda data, rng: data[rng.randrange(1, len(data)) :],
+    "twice": lambda data, rng: data * 2,
+    "empty": lambda data, rng: b"",
+    "gzip-like": lambda data, rng: b"\x1f\x8b\x08" + data,
+}
+
+
+def apply(way, data, rng):
+    if isinstance(way, str):
+        return BYTE_BREAKS[way](data, rng)
+    rows = split(data)
+    way(rows, rng)
+    return joined(rows)
+
+
+@settings(max_examples=700, deadline=None)
+@given(st.sampled_from(sorted(TRACKS)), st.integers(0, 2**32))
+def test_every_break_is_caught(track, seed):
+    template, data = make(track)
+    rng = random.Random(seed)
+    changed = apply(rng.choice([*ROW_BREAKS, *BYTE_BREAKS]), data, rng)
+    if changed == data:  # two equal rows of MTL swapped
+        return
+    defects = check_bytes(changed, template)
+    assert defects, changed
+    for defect in defects:
+        assert defect.line >= 1
+        assert defect.message and defect.expected and defect.mend
+
+
+@pytest.mark.parametrize(
+    "way", [*ROW_BREAKS, *BYTE_BREAKS], ids=lambda way: way if isinstance(way, str) else way.__name__
+)
+def test_each_way_breaks_something(way):
+    """The ways above do what they say: each changes the file, so the test above cannot pass by doing nothing."""
+    for track in TRACKS:
+        data = make(track)[1]
+        assert any(apply(way, data, random.Random(seed)) != data for seed in range(5))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(TRACKS)), st.data())
+def test_any_change_of_one_byte_of_names_or_separators_is_caught(track, data):
+    template, good = make(track)
+    at = data.draw(st.integers(0, len(good) - 1))
+    byte = data.draw(st.integers(0, 255))
+    changed = good[:at] + bytes([byte]) + good[at + 1 :]
+    if check_bytes(changed, template):
+        return
+    # what passes may differ from the original only in a value that is itself allowed
+    for before, after in zip(split(good), split(changed), strict=True):
+        assert before.split(",")[0] == after.split(",")[0]
+        assert before.count(",") == after.count(",")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_give_defects_not_a_crash(data):
+    template, _ = make("va")
+    assert check_bytes(data, template)
+    check_form(data)
+
+
+def messages(defects):
+    return [(defect.line, defect.message) for defect in defects]
+
+
+def test_a_dropped_row_is_one_defect_at_its_line():
+    template, data = make("expr")
+    rows = split(data)
+    del rows[3]
+    assert messages(check_bytes(joined(rows), template)) == [(4, "row of 14/00001.jpg is missing here")]
+
+
+def test_a_swapped_pair_is_one_defect():
+    template, data = make("expr")
+    rows = split(data)
+    rows[3], rows[4] = rows[4], rows[3]
+    (defect,) = check_bytes(joined(rows), template)
+    assert (defect.line, defect.expected) == (4, "14/00001.jpg")
+
+
+def test_a_lost_duplicate_of_mtl_is_found():
+    template, data = make("mtl")
+    rows = split(data)
+    del rows[2]
+    assert messages(check_bytes(joined(rows), template)) == [(4, "row of 14/00008.jpg is missing here")]
+
+
+def test_several_defects_are_all_told():
+    template, data = make("va")
+    rows = split(data)
+    rows[1] = rows[1].rsplit(",", 1)[0] + ",1.2"
+    rows[3] += ","
+    del rows[5]
+    found = check_bytes(joined(rows).replace(b"\n", b"\r\n"), template)
+    assert [defect.line for defect in found] == [1, 2, 4, 6]
+    assert "clip" in found[1].mend
+
+
+def test_line_ends_and_bom_of_the_template_are_expected():
+    text = lines(TRACKS["lsd"].header, "0.jpg").replace("\n", "\r\n").encode()
+    template = parse_template(b"\xef\xbb\xbf" + text, "template")
+    good = b"\xef\xbb\xbfimage,expression\r\n0.jpg,3\r\n"
+    assert check_bytes(good, template) == []
+    assert check_bytes(good[3:], template)
+    assert check_bytes(good.replace(b"\r", b""), template)
+
+
+def test_form_only():
+    header = TRACKS["expr"].header
+    assert messages(check_form(lines(header, "12/00001.jpg,3", "12/00003.jpg,3", "12/00004.jpg,3").encode())) == [
+        (3, "row is 12/00003.jpg")
+    ]
+    assert check_form(lines(header, "12/00002.jpg,3").encode())
+    assert check_form(lines(header, "12/00001.jpg,3", "13/00001.jpg,3", "12/00002.jpg,3").encode())
+    assert check_form(lines(header, "holiday/00001.jpg,3").encode())[0].message.startswith("image name")
+    assert check_form(lines(header).encode())[0].message == "no rows"
+    assert check_form(b"Filename,Admiration\n")[0].message.endswith("of no known track")
+
+
+def test_per_video_folder(tmp_path):
+    template = write(tmp_path / "t.txt", lines(TRACKS["au"].header, *[f"{image}," for image in IMAGES]))
+    header, row = TRACKS["au"].video_header, VALUES["au"][0]
+    folder = tmp_path / "predictions"
+    for video, frames in (("14-30-640x360", 2), ("14", 3), ("video2_left", 1)):
+        write(folder / f"{video}.txt", lines(header, *[row] * frames))
+    assert check_file(folder, template) == []
+    names = write(tmp_path / "names.txt", "14-30-640x360\n14\nvideo2_left\n")
+    assert check_file(folder, names) == []
+    write(folder / "14.txt", lines(header, row, row))
+    write(folder / "15.txt", lines(header, row))
+    (folder / "video2_left.txt").unlink()
+    found = {defect.path: defect.message for defect in check_file(folder, template)}
+    assert found["14.txt"] == "2 rows"
+    assert "no video of the template" in found["15.txt"]
+    assert "missing" in found["video2_left.txt"]
+    assert check_file(folder / "14-30-640x360.txt", template) == []
+    write(folder / "14-30-640x360.txt", lines(header, row, row + ","))
+    assert messages(check_file(folder / "14-30-640x360.txt", template)) == [(3, "trailing comma")]
+
+
+def test_wrong_usage(tmp_path):
+    template = write(tmp_path / "t.txt", lines("image,expression", "0.jpg"))
+    file = write(tmp_path / "p.txt", lines("image,expression", "0.jpg,1"))
+    assert check_file(file, template, "lsd") == []
+    with pytest.raises(MienError, match="template of LSD, not of VA") as caught:
+        check_file(file, template, "va")
+    assert caught.value.exit_code == 2
+    with pytest.raises(MienError, match="no track"):
+        check_file(file, template, "ah")
+    with pytest.raises(MienError, match="No such file"):
+        check_file(tmp_path / "none.txt", template)
+
+
+@needs_samples
+@pytest.mark.parametrize("track", FOLDERS)
+def test_valid_samples_are_accepted(track):
+    release = find_release(SAMPLES)
+    file = SAMPLES / "submissions_valid" / FOLDERS[track] / "predictions.txt"
+    assert check_file(file, SAMPLES / release.template(track)) == []
+    assert check_file(file) == []
+
+
+@needs_samples
+@pytest.mark.parametrize("track", ["expr", "au", "va"])
+def test_valid_samples_of_edition_three_are_accepted(track):
+    template = SAMPLES / find_release(SAMPLES).template(track)
+    folder = SAMPLES / "submissions_valid" / f"{track.upper()}_abaw3_per_video"
+    assert check_file(folder) == []
+    for file in folder.iterdir():
+        assert check_file(file, template) == []
