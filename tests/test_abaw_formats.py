@@ -84,6 +84,13 @@ def test_scan_keeps_rows_in_place():
     assert values[2, 0] == 3
 
 
+def test_a_wholly_wrong_file_is_bounded_and_all_masked():
+    values, problems = formats.scan_annotation(lines(EXPR, *["-7"] * 5000, "3").encode(), TRACKS["expr"])
+    assert len(problems) == formats.MAX_PROBLEMS
+    assert np.isnan(values[:-1]).all()
+    assert values[-1, 0] == 3
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfe1\x002\x00", b"valence,arousal\n0.1,\xe9\n", b"\0" * 10])
 def test_other_encodings_are_refused(tmp_path, data):
     with pytest.raises(MienError, match=r"line \d+: .*UTF-8"):

@@ -137,6 +137,8 @@ def test_a_killed_import_goes_on(loose, tmp_path, monkeypatch):
     target = tmp_path / "raw" / "pack"
     with pytest.raises(MienError, match="no finished pack"):
         open_pack(target)
+    with pytest.raises(MienError, match="interrupted"):
+        find_release(target)  # never half a release
     (target / "shards" / ".00000.parquet.tmp-1").write_bytes(b"half a shard")
     with open(tmp_path / "work" / "ledger.jsonl", "ab") as ledger:
         ledger.write(b'{"output": "cut')
@@ -234,3 +236,4 @@ def test_a_damaged_pack_is_one_clear_error(loose, tmp_path):
     (target / "index.parquet").write_bytes(b"no parquet")
     with pytest.raises(MienError, match="listing is damaged"):
         find_release(target)
+    same_release(find_release(loose), open_pack(run(loose, tmp_path).target))

@@ -120,9 +120,10 @@ def _scan_values(body: bytes, fields: tuple[Field, ...], first_line: int) -> tup
     try:
         table = _parse_csv(body, [f"c{i}" for i in range(len(fields))])
         values = np.column_stack([column.to_numpy() for column in table.columns])
-        bad = np.flatnonzero(~_in_range(values, fields).all(axis=1))[:MAX_PROBLEMS]
+        bad = np.flatnonzero(~_in_range(values, fields).all(axis=1))
         if not len(bad):
             return values, []
+        values[bad], bad = np.nan, bad[:MAX_PROBLEMS]
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         values, bad = None, None
     return _walk_values(body, fields, first_line, values, bad)

@@ -103,6 +103,8 @@ def _vet_places(source: Path, target: Path) -> None:
     here, there = source.resolve(), target.resolve()
     if here == there or here.is_relative_to(there) or there.is_relative_to(here):
         raise MienError(f"{target} and {source} lie within each other. Mend: import from elsewhere", exit_code=2)
+    if target.is_file():
+        raise MienError(f"{target} is a file. Mend: choose another --name", exit_code=2)
     if target.exists() and not is_pack(target) and not (target / "shards").is_dir() and any(target.iterdir()):
         raise MienError(f"{target} exists and is no pack. Mend: choose another --name", exit_code=2)
 
@@ -217,7 +219,7 @@ def _linked(source: Path, target: Path) -> bool:
 
 def _publish(target: Path, shards: list[Shard], sources: list[Source], ledger: Ledger, summary: ImportSummary) -> None:
     """Write the listing. What this source no longer has is removed; what other sources brought stays."""
-    old_shards, old_sources = read_listing(target) if is_pack(target) else ([], [])
+    old_shards, old_sources = _former(target)
     outputs = {shard.shard for shard in shards} | {source.path for source in sources}
     stale_shards = [shard for shard in old_shards if shard.shard not in outputs]
     stale_sources = [source for source in old_sources if source.path not in outputs]
@@ -229,3 +231,11 @@ def _publish(target: Path, shards: list[Shard], sources: list[Source], ledger: L
     shards += [shard for shard in stale_shards if not ledger.brought(shard.shard)]
     sources += [source for source in stale_sources if not ledger.brought(source.path)]
     write_listing(target, shards, sources)
+
+
+def _former(target: Path) -> tuple[list[Shard], list[Source]]:
+    """The listing of the pack as it was; nothing when there was none or it is damaged, which this import mends."""
+    try:
+        return read_listing(target) if is_pack(target) else ([], [])
+    except MienError:
+        return [], []

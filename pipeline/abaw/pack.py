@@ -135,6 +135,11 @@ def is_pack(root: Path) -> bool:
     return (root / MARK).is_file()
 
 
+def is_unfinished(root: Path) -> bool:
+    """Whether an import into `root` has begun and never ended."""
+    return not is_pack(root) and any((root / SHARDS).rglob("*.parquet"))
+
+
 def read_listing(root: Path) -> tuple[list[Shard], list[Source]]:
     """Shards and verbatim files of the pack at `root`; MienError when it is damaged or of another version."""
     try:

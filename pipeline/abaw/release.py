@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.abaw import text
 from pipeline.abaw.formats import recognise
 from pipeline.abaw.names import base_video, is_video_name
-from pipeline.abaw.pack import PackStore, is_pack
+from pipeline.abaw.pack import PackStore, is_pack, is_unfinished
 from pipeline.abaw.store import File, LooseStore, Store, is_image, is_video, join, parent
 from pipeline.abaw.tracks import LSD_EXPRESSIONS
 from pipeline.errors import MienError
@@ -101,6 +101,8 @@ def find_release(root: Path) -> Release:
     """Discover the release, or the imported pack, at `root`. MienError when nothing of ABAW is there."""
     if not root.is_dir():
         raise MienError(f"{root}: no such folder. Mend: give the folder of an official release or an imported pack")
+    if is_unfinished(root):
+        raise MienError(f"{root}: its import was interrupted. Mend: run `mien data import` again, it goes on")
     release = discover(root, PackStore(root) if is_pack(root) else LooseStore(root))
     if is_empty(release):
         raise MienError(
