@@ -17,6 +17,7 @@ from pipeline.abaw.pack import read_listing
 from pipeline.abaw.release import find_release, open_pack
 from pipeline.abaw.validate import validate_release
 from pipeline.errors import MienError
+from pipeline.manifest import Manifest
 
 
 @pytest.fixture
@@ -63,6 +64,15 @@ def test_a_pack_is_the_loose_folder(loose, tmp_path):
     )
     left, right = validate_release(loose).to_json(), validate_release(summary.target).to_json()
     assert {**left, "root": ""} == {**right, "root": ""}
+
+
+def test_ingest_reads_a_pack_and_a_loose_folder_alike(loose, tmp_path):
+    left, right = Manifest(find_release(loose)), Manifest(open_pack(run(loose, tmp_path).target))
+    assert left.tracks() == right.tracks()
+    for track in set(left.tracks()) - {"ce"}:
+        assert left.template(track).equals(right.template(track))
+        assert left.labels(track).equals(right.labels(track))
+    assert left.media() == right.media()
 
 
 def test_hashes_of_every_source_file_are_kept(loose, tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,15 @@ class Filled:
     mask: np.ndarray
 
 
-def runs(videos: np.ndarray) -> list[np.ndarray]:
-    """Row indices of each video, in order of first appearance; a video's rows need not be contiguous."""
-    _, codes = np.unique(videos, return_inverse=True)
+def video_codes(videos: np.ndarray) -> np.ndarray:
+    """Videos numbered in order of first appearance, (rows,); hashed, since sorting a million names takes seconds."""
+    return pa.array(videos).dictionary_encode().indices.to_numpy()
+
+
+def runs(codes: np.ndarray) -> list[np.ndarray]:
+    """Row indices of each video by its code; a video's rows need not be contiguous."""
     order = np.argsort(codes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
-    return sorted(groups, key=lambda rows: int(rows[0]))
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
 
 
 def _fill(
@@ -31,9 +35,7 @@ def _fill(
 ) -> Filled:
     filled = values.copy()
     filled[~present] = default
-    mixed = np.isin(videos, np.unique(videos[~present]))  # whole videos are left alone: there are many of them
-    for rows in runs(videos[mixed]):
-        rows = np.flatnonzero(mixed)[rows]
+    for rows in runs(video_codes(videos)):
         known, gaps = rows[present[rows]], rows[~present[rows]]
         if not len(known) or not len(gaps):
             continue

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.abaw.fill import runs
+from pipeline.abaw.fill import runs, video_codes
 from pipeline.errors import MienError
 
 
@@ -23,7 +23,7 @@ def smooth(videos: np.ndarray, frames: np.ndarray, values: np.ndarray, half_wind
     smoothed = values.copy()
     if half_window_frames == 0:
         return smoothed
-    for rows in runs(np.asarray(videos)):
+    for rows in runs(video_codes(np.asarray(videos))):
         rows = rows[np.argsort(frames[rows], kind="stable")]
         smoothed[rows] = _window_means(frames[rows], values[rows], half_window_frames)
     return smoothed
