@@ -7,6 +7,8 @@ import zipfile
 
 import pytest
 from abaw_fixture import make_mtl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.abaw.archives import ArchiveStore, Limits
 from pipeline.abaw.importer import import_release
@@ -194,3 +196,48 @@ def test_nothing_is_written_outside_by_an_import(tmp_path):
     with pytest.raises(MienError, match="no safe relative path"):
         import_release(tmp_path / "src", tmp_path / "raw" / "pack", tmp_path / "work")
     assert {path for path in tmp_path.rglob("*")} == before
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A sound archive of each kind."""
+    place = tmp_path_factory.mktemp("sound")
+    members = [("a/00001.jpg", b"one" * 50), ("a/00002.jpg", b"two" * 50), ("list.txt", b"x\n" * 100)]
+    paths = [make_zip(place / "a.zip", members), make_tar(place / "a.tar", members)]
+    paths += [make_tar(place / f"a.tar.{kind}", members, f"w:{kind}") for kind in ("gz", "bz2", "xz")]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.sampled_from(["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"]), st.data())
+def test_any_damage_is_read_safely_or_refused(sound, tmp_path_factory, name, data):
+    """Flipped, cut and doubled bytes: content within its declared size and below the root, or one clear error."""
+    content = bytearray(sound[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(1, len(content)))] if data.draw(st.booleans()) else content
+    place = tmp_path_factory.mktemp("damaged")
+    (place / name).write_bytes(content)
+    try:
+        store = ArchiveStore(place / name, place / "work", Limits(total_bytes=1 << 20))
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            folders, files = store.list(folder)
+            assert all(part not in ("", "..") for part in folders)
+            pending += [f"{folder}/{child}" if folder else child for child in folders]
+            for file in files:
+                assert len(store.read(f"{folder}/{file.name}" if folder else file.name)) == file.size
+    except MienError as error:
+        assert "Mend:" in str(error)
+
+
+def test_a_negative_size_is_refused(tmp_path):
+    path = make_tar(tmp_path / "a.tar", [("12.txt", b"0\n")])
+    data = bytearray(path.read_bytes())
+    data[124:136] = b"\xff" * 11 + b"\xfe"  # base-256: -2
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(data)
+    with pytest.raises(MienError, match="damaged"):
+        ArchiveStore(path, tmp_path)

@@ -232,6 +232,9 @@ def test_wrong_usage(loose, tmp_path):
         run(loose, tmp_path)
     with pytest.raises(MienError, match="within each other"):
         import_release(loose, loose / "pack", tmp_path / "work")
+    write(loose / "index.parquet", b"mine")
+    with pytest.raises(MienError, match="a pack already"):
+        import_release(loose, tmp_path / "raw" / "other", tmp_path / "work")
     (tmp_path / "empty").mkdir()
     with pytest.raises(MienError, match="nothing of an official release"):
         import_release(tmp_path / "empty", tmp_path / "raw" / "new", tmp_path / "work")

@@ -1,5 +1,6 @@
 """Discovery by the names of challenge folders, whatever the rest is called."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,14 @@ def test_a_link_in_a_circle_ends(tmp_path):
     make_affwild2(tmp_path / "release")
     (tmp_path / "release" / "test" / "loop").symlink_to(tmp_path / "release")
     assert len(find_release(tmp_path / "release").annotations) == 15
+
+
+@pytest.mark.parametrize("name", [b"1\xff.txt", b"1\x1b[2J.txt"])
+def test_names_that_cannot_be_shown(tmp_path, name):
+    make_affwild2(tmp_path)
+    (tmp_path / "test" / os.fsdecode(name)).write_bytes(b"")
+    with pytest.raises(MienError, match="rename it"):
+        find_release(tmp_path)
 
 
 def test_folds_keep_base_videos_together():

@@ -9,9 +9,11 @@ import gzip
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,20 @@ from pipeline.abaw.store import CHUNK, File, is_image, is_shown, join, parent
 from pipeline.errors import MienError
 from pipeline.publish import atomic_path
 
+# What the standard library raises on damaged archives; zlib.error and struct.error are no OSErrors.
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SEVEN_ZIP = ".7z"
 
@@ -87,7 +103,7 @@ class ArchiveStore:
         self._children: dict[str, set[str]] = {"": set()}
         try:
             self._index()
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError) as error:
+        except DAMAGE as error:
             raise _broken(path, error) from error
 
     def _index(self) -> None:
@@ -95,6 +111,8 @@ class ArchiveStore:
         for count, member in enumerate(self._reader.members(), start=1):
             total += member.size
             self._bound(count, total)
+            if member.size < 0:
+                raise _broken(self.path, "a negative size", member.path)
             path = safe_path(member.path, self.path)
             key = unicodedata.normalize("NFC", path).casefold()
             if key in folded:
@@ -157,7 +175,7 @@ class ArchiveStore:
                 if read > member.size:
                     break
                 yield chunk
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except DAMAGE as error:
             raise _broken(self.path, error, path) from error
         if read != member.size:
             raise _broken(self.path, f"{read} bytes instead of the declared {member.size}", path)
@@ -185,7 +203,7 @@ def _open(path: Path, work: Path, limits: Limits) -> _Reader:
             return _Tar(path, path.stat().st_mtime_ns)
         if archive_stem(name) is not None:
             return _Tar(_plain_tar(path, work, limits), path.stat().st_mtime_ns)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except DAMAGE as error:
         raise _broken(path, error) from error
     raise MienError(f"{path}: not an archive. Mend: one of {', '.join(ARCHIVES)}", exit_code=2)
 

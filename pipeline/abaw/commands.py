@@ -1,19 +1,21 @@
-"""The `mien data ...` and `mien check` commands: arguments in, text or JSON out, exit code back."""
+"""The `mien data ...` and `mien check` commands: arguments in, text or JSON out, exit code back.
+
+Each command imports what it needs when it runs: `mien --help` must not wait for OpenCV and Arrow.
+"""
 
 import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from pipeline.abaw.check import check_file
-from pipeline.abaw.importer import import_release, pack_place
 from pipeline.abaw.tracks import TRACKS
-from pipeline.abaw.validate import DECODE_LIMIT, print_findings, print_table, validate_release
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN_DEFECTS = 50
+DECODE_LIMIT = 20_000  # two seconds; a release has 2.9 million crops
 
 
 def add_arguments(subparsers: Any) -> None:
@@ -58,6 +60,8 @@ def _add_check(subparsers: Any) -> None:
 
 def validate_command(args: argparse.Namespace) -> int:
     """0 when nothing would change labels or lose rows."""
+    from pipeline.abaw.validate import print_findings, print_table, validate_release
+
     report = validate_release(args.dir, args.decode_limit)
     if args.json:
         print(json.dumps(report.to_json(), indent=1))
@@ -70,6 +74,8 @@ def validate_command(args: argparse.Namespace) -> int:
 
 def summary_command(args: argparse.Namespace) -> int:
     """The table alone; nothing is decoded."""
+    from pipeline.abaw.validate import print_table, validate_release
+
     report = validate_release(args.dir, decode_limit=0)
     if args.json:
         print(json.dumps(report.to_json()["table"], indent=1))
@@ -78,14 +84,18 @@ def summary_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _console() -> Console:
+def _console() -> "Console":
     """A table must not be cut where the output is a file or a pipe."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=200)
 
 
 def import_command(args: argparse.Namespace) -> int:
     """Pack and say what to do next."""
+    from pipeline.abaw.importer import import_release, pack_place
+
     target = pack_place(args.name)
     summary = import_release(args.source, target)
     if args.json:
@@ -104,6 +114,8 @@ def import_command(args: argparse.Namespace) -> int:
 
 def check_command(args: argparse.Namespace) -> int:
     """0 when the file is conformant; else every defect with its line, what was expected and the mend."""
+    from pipeline.abaw.check import check_file
+
     defects = check_file(args.file, args.template, args.track)
     if args.json:
         facts = {"conformant": not defects, "template": args.template is not None}

@@ -19,7 +19,11 @@ from pathlib import Path
 from pipeline.abaw.ledger import Ledger
 from pipeline.abaw.mounts import open_source
 from pipeline.abaw.pack import (
+    INDEX,
+    MARK,
     SHARD_ROWS,
+    SHARDS,
+    SOURCES,
     Shard,
     Source,
     is_pack,
@@ -35,6 +39,7 @@ from pipeline.errors import MienError
 from pipeline.publish import atomic_path
 
 WORK = Path(".work/import")
+RESERVED = frozenset({SHARDS, MARK, INDEX, SOURCES})
 MAX_PACKED_BYTES = 256 << 20  # a larger "image" is kept as a file of its own
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -70,6 +75,8 @@ def import_release(source: Path, target: Path, work: Path | None = None, threads
     work = work or WORK / target.name
     _vet_places(source, target)
     store = open_source(source, work)
+    if is_pack(source) or not RESERVED.isdisjoint({*store.list("")[0], *(file.name for file in store.list("")[1])}):
+        raise MienError(f"{source} holds {', '.join(sorted(RESERVED))}: it is a pack already", exit_code=2)
     if is_empty(discover(source, store)):
         raise MienError(f"{source}: nothing of an official release. Mend: `mien data validate` says what it looks for")
     _sweep(target)
@@ -105,7 +112,7 @@ def _vet_places(source: Path, target: Path) -> None:
         raise MienError(f"{target} and {source} lie within each other. Mend: import from elsewhere", exit_code=2)
     if target.is_file():
         raise MienError(f"{target} is a file. Mend: choose another --name", exit_code=2)
-    if target.exists() and not is_pack(target) and not (target / "shards").is_dir() and any(target.iterdir()):
+    if target.exists() and not is_pack(target) and not (target / SHARDS).is_dir() and any(target.iterdir()):
         raise MienError(f"{target} exists and is no pack. Mend: choose another --name", exit_code=2)
 
 

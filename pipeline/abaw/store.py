@@ -12,6 +12,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 HIDDEN = ("__MACOSX",)
 CHUNK = 1 << 22
+MAX_READ = 1 << 30  # the largest official text has 30 MB
 
 
 @dataclass(frozen=True, order=True)
@@ -95,6 +96,8 @@ class LooseStore:
                 for entry in entries:
                     if not is_shown(entry.name):
                         continue
+                    if not entry.name.isprintable():  # not UTF-8, or able to fool a terminal
+                        raise MienError(f"{self.root / folder}: a file is called {entry.name!r}. Mend: rename it")
                     if entry.is_dir():
                         if not _leads_upwards(entry):
                             folders.append(entry.name)
@@ -116,8 +119,14 @@ class LooseStore:
         return (self.root / path).is_file()
 
     def read(self, path: str) -> bytes:
-        """Bytes of the file at the relative `path`."""
-        return b"".join(self.chunks(path))
+        """Bytes of the file at the relative `path`; MienError when it is larger than any image or text could be."""
+        pieces, size = [], 0
+        for piece in self.chunks(path):
+            size += len(piece)
+            if size > MAX_READ:
+                raise MienError(f"{self.root / path}: larger than {MAX_READ} bytes. Mend: move it out of the release")
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """Bytes of the file at the relative `path` in pieces of at most 4 MiB."""

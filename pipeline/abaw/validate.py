@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from pipeline.abaw.commands import DECODE_LIMIT
 from pipeline.abaw.crops import CropIndex
 from pipeline.abaw.findings import EFFECTS, Report, Row
 from pipeline.abaw.official import OFFICIAL, Figures
@@ -14,7 +16,6 @@ from pipeline.abaw.survey_lists import survey_lsd, survey_mtl
 from pipeline.abaw.survey_media import survey_images, survey_names, survey_videos
 from pipeline.abaw.survey_test import survey_tests
 
-DECODE_LIMIT = 20_000  # two seconds; a release has 2.9 million crops
 SHOWN = 200
 
 
@@ -43,7 +44,7 @@ def _order(row: Row) -> tuple[int, int]:
 
 def print_table(report: Report, console: Console) -> None:
     """The table of what is there beside the official figures."""
-    table = Table(title=str(report.root), title_justify="left")
+    table = Table(title=Text(str(report.root)), title_justify="left")
     for column in ("track", "split", "videos", "official", "rows", "official", "labelled", "official", "no crop"):
         table.add_column(column, justify="left" if column in ("track", "split") else "right", no_wrap=True)
     table.add_column("classes or units")
@@ -69,8 +70,8 @@ def print_findings(report: Report, console: Console, shown: int = SHOWN) -> None
             count = sum(other.effect == effect for other in report.findings)
             console.print(f"\n{EFFECTS[effect]} ({count})", style="bold", highlight=False)
         where = finding.path if finding.line is None else f"{finding.path}, line {finding.line}"
-        text = f"  {where}: {finding.message}. Mend: {finding.mend}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        line = f"  {where}: {finding.message}. Mend: {finding.mend}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(report.findings) > shown:
         console.print(f"\n... and {len(report.findings) - shown} more: see --json", highlight=False)
     tried, total = report.decoded
