@@ -198,14 +198,20 @@ def test_nothing_is_written_outside_by_an_import(tmp_path):
     assert {path for path in tmp_path.rglob("*")} == before
 
 
+class Sound(dict):
+    """Sound archives by name, with a short repr for failing examples."""
+
+    def __repr__(self):
+        return "Sound()"
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """A sound archive of each kind."""
     place = tmp_path_factory.mktemp("sound")
     members = [("a/00001.jpg", b"one" * 50), ("a/00002.jpg", b"two" * 50), ("list.txt", b"x\n" * 100)]
     paths = [make_zip(place / "a.zip", members), make_tar(place / "a.tar", members)]
     paths += [make_tar(place / f"a.tar.{kind}", members, f"w:{kind}") for kind in ("gz", "bz2", "xz")]
-    return {path.name: path.read_bytes() for path in paths}
+    return Sound({path.name: path.read_bytes() for path in paths})
 
 
 @settings(max_examples=250, deadline=None)

@@ -34,6 +34,7 @@ DAMAGE = (
     OSError,
     ValueError,
     OverflowError,
+    LookupError,  # zipfile on a member without a name
     NotImplementedError,
     RuntimeError,
 )
