@@ -50,7 +50,7 @@ class Atlas:
 
     @cached_property
     def noise(self) -> dict[str, np.ndarray]:
-        """Smooth noise of mean 0 and deviation about 0.33 on the skin: name -> (bases, texels), the same for everyone."""
+        """Smooth noise of mean 0, deviation about 0.33: name -> (bases, texels), the same for everyone."""
         rng = np.random.default_rng(7)
         return {name: self._noise(rng, frequency) for name, frequency in NOISES.items()}
 

@@ -25,8 +25,8 @@ UNITS: dict[int, dict[str, float]] = {
     2: _both("browOuterUp", 1.2),
     4: _both("browDown", 1.5),
     5: _both("eyeWide", 1.4),
-    6: _both("cheekSquint", 1.5) | _both("eyeSquint", 0.5),
-    7: _both("eyeSquint", 1.3) | _both("eyeBlink", 0.22),
+    6: _both("cheekSquint", 1.2) | _both("eyeSquint", 0.5),
+    7: _both("eyeSquint", 1.25) | _both("eyeBlink", 0.1),
     9: _both("noseSneer", 1.5),
     10: _both("mouthUpperUp", 1.0) | _both("noseSneer", 0.3),
     12: _both("mouthSmile", 1.1),
@@ -37,9 +37,9 @@ UNITS: dict[int, dict[str, float]] = {
     18: {"mouthPucker": 1.0},
     20: _both("mouthStretch", 1.15),
     22: {"mouthFunnel": 1.0},
-    23: {"mouthRollUpper": 1.0, "mouthRollLower": 1.0},
-    24: _both("mouthPress", 1.3) | {"mouthRollUpper": 0.5, "mouthRollLower": 0.5},
-    25: _both("mouthLowerDown", 0.55) | _both("mouthUpperUp", 0.45),
+    23: {"mouthRollUpper": 1.0, "mouthRollLower": 1.0, "mouthPucker": 0.35},
+    24: _both("mouthPress", 0.7) | _both("mouthFrown", 0.35) | {"mouthRollUpper": 0.6, "mouthRollLower": 0.6},
+    25: _both("mouthLowerDown", 0.85) | _both("mouthUpperUp", 0.5),
     26: {"jawOpen": 0.6},
     43: _both("eyeBlink", 1.0),
 }
@@ -48,7 +48,7 @@ UNITS: dict[int, dict[str, float]] = {
 Prototype = tuple[tuple[int, float, float], ...]
 PROTOTYPES: dict[str, Prototype] = {
     "Neutral": (),
-    "Anger": ((4, 1.0, 1.0), (5, 0.5, 0.4), (7, 0.8, 0.9), (17, 0.4, 0.3), (23, 0.8, 0.6), (24, 0.8, 0.6)),
+    "Anger": ((4, 1.0, 1.0), (5, 0.6, 0.5), (7, 0.6, 0.8), (17, 0.4, 0.3), (23, 0.8, 0.6), (24, 0.8, 0.6)),
     "Disgust": ((9, 1.0, 1.0), (10, 1.0, 0.9), (6, 0.5, 0.4), (16, 0.5, 0.3), (25, 0.6, 0.6), (4, 0.4, 0.2)),
     "Fear": (
         (1, 1.0, 1.0),
@@ -67,8 +67,8 @@ PROTOTYPES: dict[str, Prototype] = {
 # an AU that cannot be shown beside another: tight or pressed lips do not part
 EXCLUDES = {25: (23, 24, 18), 26: (23, 24, 18)}
 
-# Positions on the circumplex of affect (Russell 1980, fig. 2, rounded; disgust after Mollahosseini et al. 2017, fig. 3);
-# "Other" is a mild doubt, slightly negative.
+# Positions on the circumplex of affect, rounded, after Russell (1980), fig. 2; disgust after Mollahosseini et al.
+# (2017), fig. 3; "Other" is a mild doubt, slightly negative.
 CIRCUMPLEX: dict[str, tuple[float, float]] = {
     "Neutral": (0.0, 0.0),
     "Anger": (-0.6, 0.7),

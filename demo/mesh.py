@@ -132,7 +132,7 @@ def _pack(folder: Path) -> Arrays:
         arrays[f"{name}_names"] = np.array(list(table))
         arrays[name] = np.stack(list(table.values())).astype(np.float16)
     for name, file in SKIN_MASKS.items():
-        texture = cv2.imread(str(models / "textures" / file), cv2.IMREAD_GRAYSCALE)
+        texture = np.asarray(cv2.imread(str(models / "textures" / file), cv2.IMREAD_GRAYSCALE))
         arrays[f"mask_{name}"] = _skin_mask(texture, uvs[corners[..., 1]], triangles, group, len(used))
     return arrays
 

@@ -74,14 +74,15 @@ def recordings(params: Params) -> list[Recording]:
     counts = {"train": videos.train, "validation": videos.validation + 1, "test": videos.test}
     episodes = -(-videos.frames // 23)
     kinds = {s: _kinds(rng_of(params.seed, f"kinds-{s}", 0), counts[s], episodes) for s in SPLITS}
-    size = f"{videos.width_pixels}x{videos.height_pixels}"
+    frame = f"{videos.width_pixels}x{videos.height_pixels}"
     pair = f"135-24-{2 * videos.width_pixels}x{videos.height_pixels}"
     found = []
-    splits = ["train"] * videos.train + ["validation"] * videos.validation + ["test"] * videos.test
+    sizes = (videos.train, videos.validation, videos.test)
+    splits = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
     for number, split in enumerate(splits):
-        names = {0: "122", 1: f"122-60-{size}-3"}
-        name = names.get(number, _name(number, size))
-        people: tuple[Person, ...] = (Person(name, split, kinds[split].pop()),)  # type: ignore[arg-type]
+        names = {0: "122", 1: f"122-60-{frame}-3"}
+        name = names.get(number, _name(number, frame))
+        people: tuple[Person, ...] = (Person(name, split, kinds[split].pop()),)
         if number == 2:
             name = pair
             left = Person(f"{pair}_left", "train", people[0].kinds)

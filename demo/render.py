@@ -159,7 +159,7 @@ class Studio:
 
 
 def _read(sheet: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear samples of a sheet at (n, 2) texel coordinates; in rows, as OpenCV takes maps of less than 2^15 a side."""
+    """Bilinear samples of a sheet at (n, 2) texel coordinates; in rows, as OpenCV maps have under 2^15 a side."""
     columns = 1024
     padded = np.zeros((-(-len(uv) // columns) * columns, 2), np.float32)
     padded[: len(uv)] = uv
@@ -203,4 +203,4 @@ def _draw_props(image: np.ndarray, person: Identity, scene: Scene, landmarks: np
         middle = landmarks[:2].mean(0) + unit * np.array([side, -height])
         colour = [float(c) for c in person.skin * 0.75]
         box = (tuple(float(m) for m in middle), (2 * radius * unit, 2.8 * radius * unit), 20.0 * side)
-        cv2.ellipse(image, box, colour, -1)  # type: ignore[call-overload]
+        cv2.ellipse(image, box, colour, -1)

@@ -42,7 +42,7 @@ def sample_scene(rng: np.random.Generator, style: Style, size: tuple[int, int], 
     spread = 0.7 if real else 0.25
     key = _unit(np.array([rng.normal(0, spread), rng.uniform(0.1, 1.0), rng.uniform(0.6, 1.4) if real else 1.2]))
     fill = _unit(np.array([-key[0], rng.uniform(-0.1, 0.4), 0.8]))
-    tint = rng.normal(0, 0.08 if real else 0.01, 3)
+    tint = rng.normal(0, 0.05 if real else 0.01, 3)
     return Scene(
         style=style,
         size=size,
@@ -51,7 +51,7 @@ def sample_scene(rng: np.random.Generator, style: Style, size: tuple[int, int], 
         fill=fill,
         ambient=rng.uniform(0.2, 0.32) if real else 0.36,
         exposure=rng.uniform(0.8, 1.15) if real else rng.uniform(0.95, 1.05),
-        white=1 + rng.normal(0, 0.05 if real else 0.0, 3),
+        white=1 + rng.normal(0, 0.03 if real else 0.0, 3),
         distance=rng.uniform(9, 16),
         face=rng.uniform(*face),
         shift=(rng.normal(0, 0.03), rng.normal(0, 0.02)),
@@ -84,12 +84,15 @@ def _background(rng: np.random.Generator, style: Style, size: tuple[int, int]) -
         return np.broadcast_to(top * (1 - ramp) + bottom * ramp, (height, width, 3)).astype(np.float32)
     image = rng.uniform(0.1, 0.85) + rng.normal(0, 0.06, 3) + np.zeros((height, width, 3))
     for cell, amplitude in ((2, 0.15), (4, 0.1), (10, 0.05)):
-        coarse = rng.standard_normal((cell, cell * width // height + 1, 3)).astype(np.float32)
-        image += amplitude * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        shape = (cell, cell * width // height + 1)
+        coarse = 0.8 * rng.standard_normal((*shape, 1)) + 0.25 * rng.standard_normal((*shape, 3))
+        image += amplitude * cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(int(rng.integers(0, 4))):  # furniture: plain boxes behind the head
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         w, h = int(rng.integers(width // 8, width // 2)), int(rng.integers(height // 8, height // 2))
-        image[y : y + h, x : x + w] = image[y : y + h, x : x + w] * 0.5 + 0.5 * rng.uniform(0, 1, 3)
+        image[y : y + h, x : x + w] = image[y : y + h, x : x + w] * 0.5 + 0.5 * (
+            rng.uniform(0, 1) + rng.normal(0, 0.08, 3)
+        )
     return image.clip(0, 1).astype(np.float32)
 
 
@@ -103,5 +106,5 @@ def develop(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.nda
     bgr = np.ascontiguousarray((image.clip(0, 1)[..., ::-1] * 255 + 0.5).astype(np.uint8))
     if scene.jpeg:
         coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg])[1]
-        bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        bgr = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return bgr

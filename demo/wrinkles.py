@@ -4,6 +4,8 @@ Each map is a darkening in 0..1 on the atlas's texels, symmetric; where the line
 listed in the FACS manual (Ekman, Friesen and Hager 2002).
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from demo.atlas import Atlas
@@ -14,7 +16,7 @@ LINES: dict[int, tuple[tuple[Line, float, float], ...]] = {  # AU -> (line, half
     1: tuple((((0.0, y - 0.02), (0.12, y), (0.24, y - 0.03)), 0.014, 0.8) for y in (0.36, 0.43, 0.5)),
     2: tuple((((0.26, y), (0.4, y + 0.01), (0.52, y - 0.05)), 0.014, 0.8) for y in (0.34, 0.41, 0.48)),
     4: (
-        (((0.05, 0.1), (0.06, 0.2), (0.05, 0.3)), 0.016, 1.0),
+        (((0.05, 0.08), (0.06, 0.16), (0.05, 0.24)), 0.016, 1.0),
         (((0.0, 0.12), (0.0, 0.24)), 0.05, 0.3),
         (((0.0, 0.04), (0.05, 0.03)), 0.014, 0.5),
     ),
@@ -35,8 +37,8 @@ LINES: dict[int, tuple[tuple[Line, float, float], ...]] = {  # AU -> (line, half
         (((0.14, -0.3), (0.2, -0.36), (0.22, -0.42)), 0.02, 0.8),
     ),
     10: ((((0.16, -0.33), (0.24, -0.42), (0.3, -0.52), (0.32, -0.58)), 0.022, 1.0),),
-    12: ((((0.18, -0.36), (0.28, -0.48), (0.34, -0.62), (0.34, -0.68)), 0.022, 1.0),),
-    14: ((((0.29, -0.63), (0.3, -0.7)), 0.025, 1.0),),
+    12: ((((0.18, -0.36), (0.26, -0.45), (0.31, -0.56)), 0.02, 0.7),),
+    14: ((((0.28, -0.64), (0.29, -0.7)), 0.018, 0.9),),
     15: ((((0.25, -0.7), (0.29, -0.76), (0.31, -0.84)), 0.02, 1.0),),
     17: (
         (((0.0, -0.86), (0.1, -0.88), (0.15, -0.92)), 0.02, 0.9),
@@ -71,7 +73,7 @@ def wrinkle_maps(atlas: Atlas) -> dict[int, np.ndarray]:
 def _distance(x: np.ndarray, y: np.ndarray, line: Line) -> np.ndarray:
     """Distance of points to a polyline."""
     best = np.full(len(x), np.inf, np.float32)
-    for (ax, ay), (bx, by) in zip(line[:-1], line[1:], strict=True):
+    for (ax, ay), (bx, by) in pairwise(line):
         dx, dy = bx - ax, by - ay
         along = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)).clip(0, 1)
         best = np.minimum(best, np.hypot(x - ax - along * dx, y - ay - along * dy))
