@@ -6,11 +6,11 @@ downloads into `.work/insightface` when it is not there yet (the only network ac
 
 from pathlib import Path
 
+from pipeline.base.params import DetectAlign
+from pipeline.base.weights import verify
 from pipeline.errors import MienError
 from pipeline.faces.detections import Detector
 from pipeline.faces.mtcnn import MTCNN, onnx_files
-from pipeline.params import DetectAlign
-from pipeline.weights import verify
 
 PACK_ROOT = Path(".work/insightface")
 
@@ -28,7 +28,9 @@ def _insightface_file(name: str) -> Path:
         return _pack_detector(name)
     path = Path(name)
     if not path.is_file():
-        raise MienError(f"params.yaml: detect_align.detector: {name} is not a file; put the SCRFD file there or use mtcnn")
+        raise MienError(
+            f"params.yaml: detect_align.detector: {name} is not a file; put the SCRFD file there or use mtcnn"
+        )
     return path
 
 

@@ -74,7 +74,7 @@ class MTCNN:
 
     def _scales(self, height: int, width: int) -> list[float]:
         first = CELL / self.min_face_pixels
-        scales = []
+        scales: list[float] = []
         while min(height, width) * first * PYRAMID_FACTOR ** len(scales) >= CELL:
             scales.append(first * PYRAMID_FACTOR ** len(scales))
         return scales
@@ -137,5 +137,7 @@ class MTCNN:
         boxes = _refine(boxes, out[4][passed])
         kept = suppress(boxes, scores, 0.5)
         return Detections(
-            boxes[kept].astype(np.float32), scores[kept].astype(np.float32), landmarks[kept].astype(np.float32)
+            boxes[kept].astype(np.float32),
+            scores[kept].astype(np.float32),
+            landmarks[kept].astype(np.float32),
         )

@@ -44,6 +44,4 @@ class InsightFace:
         boxes, landmarks = self.model.detect(image)
         if not len(boxes):
             return Detections.none()
-        return Detections(
-            boxes[:, :4].astype(np.float32), boxes[:, 4].astype(np.float32), landmarks.astype(np.float32)
-        )
+        return Detections(boxes[:, :4].astype(np.float32), boxes[:, 4].astype(np.float32), landmarks.astype(np.float32))

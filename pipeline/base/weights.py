@@ -45,5 +45,7 @@ def verify(name: str, path: Path) -> str:
     if entry is None:
         raise MienError(f"{DECLARATIONS}: {name} is not declared; add it with its source, licence and sha256: {found}")
     if entry.sha256 != found:
-        raise MienError(f"{path}: sha256 is {found}, {DECLARATIONS} declares {entry.sha256}; fetch the declared file again")
+        raise MienError(
+            f"{path}: sha256 is {found}, {DECLARATIONS} declares {entry.sha256}; fetch the declared file again"
+        )
     return found

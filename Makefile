@@ -1,0 +1,50 @@
+# `make` prints the targets. Set-up needs Python 3.11 or 3.12, git, and access to PyPI.
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+UV     := uv==0.13.9
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint types tests bench ui lock clean
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv from requirements.lock (also done by the others when missing)
+
+$(READY): requirements.lock demo/requirements.lock pyproject.toml
+	@sh tools/setup.sh $(VENV) "$(UV)"
+	@touch $@
+
+repro: $(READY) ## Render the demo data where missing, run every stale stage, say where the results are
+	@dvc repro
+	@mien runs
+
+test: lint types tests ## Lint, types and tests
+
+lint: $(READY) ## ruff: lint and format
+	@ruff check .
+	@ruff format --check .
+
+types: $(READY) ## mypy
+	@mypy
+
+tests: $(READY) ## pytest
+	@pytest
+
+bench: $(READY) ## Speed against named peers, into docs/benchmarks/
+	@python -m bench.detect_align
+	@python -m bench.mae
+
+ui: $(READY) ## Open MLflow's pages on http://127.0.0.1:5000
+	@python -m pipeline.base.ui
+
+lock: ## Resolve requirements.lock and demo/requirements.lock anew
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url -o requirements.lock pyproject.toml
+
+clean: ## Delete what the pipeline made (not the environment, not MLflow's records)
+	@rm -rf artifacts submissions reports data/raw/demo data/demo_truth .work

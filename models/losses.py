@@ -1,0 +1,40 @@
+"""The tasks' losses under their masks: -1 marks an invalid expression or AU, -5 an invalid valence or arousal."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of values (N,) under weights (N,); zero, with a gradient, where nothing counts."""
+    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def expression_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy over frames with a label: logits (B, C), labels (B,), sample weights (B,)."""
+    loss = F.cross_entropy(logits, labels.clamp_min(0), reduction="none", label_smoothing=smoothing)
+    return _weighted_mean(loss, weights * (labels >= 0))
+
+
+def au_loss(logits: Tensor, labels: Tensor, weights: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy over valid entries: logits and labels (B, 12), sample weights (B,)."""
+    target = labels.clamp_min(0).float()
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=pos_weight)
+    return _weighted_mean(loss.flatten(), (weights[:, None] * (labels >= 0)).flatten())
+
+
+def concordance(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Lin's concordance correlation of two vectors, population moments; zero where it is undefined."""
+    if len(labels) < 2:
+        return predictions.sum() * 0
+    x, y = predictions - predictions.mean(), labels - labels.mean()
+    spread = x.square().mean() + y.square().mean() + (predictions.mean() - labels.mean()).square()
+    return 2 * (x * y).mean() / spread.clamp_min(1e-8)
+
+
+def va_loss(predictions: Tensor, labels: Tensor) -> Tensor:
+    """(1 - CCC of valence) + (1 - CCC of arousal) over the batch's valid frames: both (B, 2)."""
+    valid = (labels >= -1).all(dim=1)
+    return sum((1 - concordance(predictions[valid, i], labels[valid, i]) for i in range(2)), torch.zeros(())) * (
+        1.0 if valid.any() else 0.0
+    )

@@ -1,0 +1,33 @@
+"""The contract between the training loop and what it trains."""
+
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+
+
+class Trainee(nn.Module):
+    """A module that the loop can train."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named parts of the loss of a batch; their sum is minimised."""
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that weight decay leaves alone (timm's convention)."""
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Regular expressions of the layer groups (timm's convention); all in one group where nothing is said."""
+        return {"stem": r"^.*"}
+
+
+class System(Trainee):
+    """A trainee that predicts.
+
+    A batch holds uint8 `images` (B, 3, P, P) and the labels of the track's tasks: `expression` (B,) with -1 for invalid, `aus`
+    (B, 12) with -1, `va` (B, 2) with -5; `pseudo` (B,) marks faces whose labels a teacher gave.
+    """
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Scores by task: expression probabilities (B, C), AU probabilities (B, 12), valence and arousal (B, 2)."""
+        raise NotImplementedError

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `mien`."""
+
+from pipeline.cli import main
+
+main()

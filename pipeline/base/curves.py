@@ -1,0 +1,17 @@
+"""Training curves as CSV: what DVC plots and the report read."""
+
+import csv
+import io
+from pathlib import Path
+
+from pipeline.publish import atomic_write_text
+
+
+def write_curve(path: Path, history: list[dict[str, float]]) -> None:
+    """One row a logged step, columns in the order they first appear, empty where a row lacks one."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    atomic_write_text(path, text.getvalue())

@@ -1,0 +1,29 @@
+"""What the challenge's rules say about training data, as far as this graph has to obey them.
+
+Editions 5 to 11: EXPR, AU and VA are uni-task and allow pre-trained models "as long as it has not been pre-trained on
+Aff-Wild2"; MTL forbids the A/V Aff-Wild2's images and annotations altogether. s-Aff-Wild2 is drawn from Aff-Wild2.
+"""
+
+from collections.abc import Iterable
+
+from pipeline.errors import MienError
+
+# Image data sets that an encoder may have seen before it is fine-tuned for a track.
+PRETRAINING_ALLOWED = {
+    "expr": {"extra", "lsd"},
+    "au": {"extra", "lsd"},
+    "va": {"extra", "lsd"},
+    "mtl": {"extra", "lsd", "s-aff-wild2"},
+    "lsd": {"extra", "lsd"},
+}
+
+
+def check_pretraining(sources: Iterable[str], tracks: Iterable[str]) -> None:
+    """Refuse an encoder that the rules of one of the tracks forbid."""
+    for track in tracks:
+        for source in sources:
+            if source not in PRETRAINING_ALLOWED[track]:
+                raise MienError(
+                    f"params.yaml: pretrain_mae.sources: {source} may not be used in pre-training for the {track.upper()} track; "
+                    f"remove it, or remove {track} from ensemble.members"
+                )

@@ -1,0 +1,74 @@
+"""The `mien` command (`python -m pipeline` is the same)."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.command import run_main
+from pipeline.errors import MienError
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands; heavy libraries are imported by the command that needs them."""
+    from pipeline.abaw import commands
+
+    top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_arguments(subparsers)
+    _add_repro(subparsers)
+    _add_predict(subparsers)
+    _add_runs(subparsers)
+    return top
+
+
+def _add_repro(subparsers: Any) -> None:
+    repro = subparsers.add_parser("repro", help="rebuild what is stale as a Prefect flow over DVC's graph")
+    repro.add_argument("--jobs", type=int, default=1, metavar="N", help="stages at a time (default 1)")
+    repro.set_defaults(run=_repro)
+
+
+def _add_predict(subparsers: Any) -> None:
+    predict = subparsers.add_parser("predict", help="the trained ensemble on a picture, a video or a folder of them")
+    predict.add_argument("input", type=Path, metavar="INPUT")
+    predict.add_argument("--output", type=Path, default=Path("predictions.csv"), help="a .csv or .parquet file")
+    predict.add_argument("--overlay", type=Path, metavar="FOLDER", help="write annotated videos and pictures there")
+    predict.set_defaults(run=_predict)
+
+
+def _add_runs(subparsers: Any) -> None:
+    runs = subparsers.add_parser("runs", help="time and peak memory of each stage's last run")
+    runs.set_defaults(run=_runs)
+
+
+def _repro(args: argparse.Namespace) -> int:
+    if args.jobs < 1:
+        raise MienError("--jobs must be 1 or more", exit_code=2)
+    from pipeline.flows import repro
+    from pipeline.timings import publish_timings
+
+    repro(args.jobs)
+    publish_timings()
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from pipeline.predict_command import predict_all
+
+    return predict_all(args.input, args.output, args.overlay)
+
+
+def _runs(_: argparse.Namespace) -> int:
+    from pipeline.timings import publish_timings
+
+    publish_timings()
+    return 0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    args = parser().parse_args()
+    if args.debug:
+        os.environ["MIEN_DEBUG"] = "1"
+    run_main(lambda: args.run(args))

@@ -1,0 +1,281 @@
+"""Face extraction of one media item: the shard function that worker processes run.
+
+Every frame of the official list gets a row, with a face or without. The result is keyed by the source's bytes, the params,
+the code and the detector's weights, so a shard is made once.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+
+from pipeline.abaw.names import frame_number
+from pipeline.abaw.store import LooseStore, Store, is_image
+from pipeline.base.params import DetectAlign
+from pipeline.base.shards import CROP_ROWS, write_parquet
+from pipeline.base.work import stored, work_key
+from pipeline.errors import MienError
+from pipeline.faces.align import align
+from pipeline.faces.detections import Detections, Detector
+from pipeline.faces.detector import load_detector
+from pipeline.faces.track import Follower, SideFollower
+from pipeline.faces.video import UnreadableMedia, decode_image, read_frames
+from pipeline.manifest import MediaItem
+
+STAGE = "detect_align"
+FACES_SCHEMA = pa.schema(
+    [
+        ("video", pa.string()),
+        ("frame", pa.int32()),
+        ("image", pa.string()),
+        ("found", pa.bool_()),
+        ("score", pa.float32()),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("landmarks", pa.list_(pa.float32(), 10)),
+        ("jpeg", pa.binary()),
+    ]
+)
+SHORT_BY_FRAMES = 3  # official lists and containers disagree by up to three frames in healthy videos
+
+
+@dataclass(frozen=True)
+class Face:
+    """One found face: crop as JPEG; box and landmarks in source pixels, zero for crops taken as they are."""
+
+    jpeg: bytes
+    score: float
+    box: np.ndarray
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file, or a part of it, that gave no frames, and why. `whole` tells that nothing of the item could be read."""
+
+    dataset: str
+    video: str
+    frame: int
+    source: str
+    reason: str
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Result of one item: the shard in the work store, its rows, found faces and failures."""
+
+    item: MediaItem
+    path: Path
+    rows: int
+    found: int
+    failures: tuple[Failure, ...]
+    reused: bool
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(params: DetectAlign) -> Detector:
+    """One detector a process: loading it costs more than a frame."""
+    cv2.setNumThreads(1)
+    return load_detector(params)
+
+
+def cut_face(frame: np.ndarray, faces: Detections, index: int, params: DetectAlign) -> Face:
+    """Align and encode one detected face."""
+    crop = align(frame, faces.landmarks[index], params.crop_pixels)
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(crop), quality=params.jpeg_quality, colorspace="BGR")
+    return Face(jpeg, float(faces.scores[index]), faces.boxes[index], faces.landmarks[index])
+
+
+def _video_faces(
+    path: Path, sides: list[str], params: DetectAlign, detector: Detector
+) -> Iterator[dict[str, Face | None]]:
+    """For each frame, the face of each side ("" for a video of one person)."""
+    follower: Follower | SideFollower | None = None
+    for frame in read_frames(path):
+        faces = detector.detect(frame)
+        if sides == [""]:
+            follower = follower or Follower(params.max_gap_frames)
+            assert isinstance(follower, Follower)
+            chosen = {"": follower.choose(faces)}
+        else:
+            follower = follower or SideFollower(frame.shape[1])
+            assert isinstance(follower, SideFollower)
+            chosen = follower.choose(faces)
+        yield {side: None if (i := chosen[side]) is None else cut_face(frame, faces, i, params) for side in sides}
+
+
+def _extract_video(
+    items: list[MediaItem], root: Path, params: DetectAlign
+) -> dict[MediaItem, tuple[dict[int, Face | None], list[Failure]]]:
+    """One pass over a raw video for all the people it shows."""
+    source = items[0].paths[0] if items[0].paths else ""
+    by_side: dict[str, dict[int, Face | None]] = {item.side: {} for item in items}
+    reason = "" if source else "no raw video and no crops of this name"
+    try:
+        if source:
+            for number, faces in enumerate(_video_faces(root / source, list(by_side), params, _detector(params)), 1):
+                for side, face in faces.items():
+                    by_side[side][number] = face
+    except UnreadableMedia as error:
+        reason = str(error)
+    result = {}
+    for item in items:
+        rows, failures = by_side[item.side], []
+        decoded = len(rows)
+        if reason or not decoded:
+            failures.append(Failure(item.dataset, item.video, 0, source, reason or "no frame could be decoded", True))
+        elif decoded < item.frames - SHORT_BY_FRAMES:
+            why = f"{decoded} frames decoded, the official list has {item.frames}"
+            failures.append(Failure(item.dataset, item.video, decoded + 1, source, why, False))
+        for frame in range(1, item.frames + 1):
+            rows.setdefault(frame, None)
+        result[item] = rows, failures
+    return result
+
+
+def _listed_images(item: MediaItem, store: Store) -> list[tuple[int, str]]:
+    """(frame, path) of the images of a folder item."""
+    if item.kind == "crops":
+        found: dict[int, str] = {}
+        for folder in item.paths:
+            for file in store.list(folder)[1]:
+                if (number := frame_number(file.name)) is not None:
+                    found.setdefault(number, f"{folder}/{file.name}")
+        return sorted(found.items())
+    (folder,) = item.paths
+    names = [file.name for file in store.list(folder)[1] if is_image(file.name)]
+    chosen = range(item.first, min(item.first + item.count, len(names)))
+    return [(rank + 1, f"{folder}/{names[rank]}" if folder else names[rank]) for rank in chosen]
+
+
+def _picture_face(data: bytes, params: DetectAlign) -> Face | None:
+    """The largest face of a whole picture."""
+    picture = decode_image(data)
+    faces = _detector(params).detect(picture)
+    largest = Follower(0).choose(faces)
+    return None if largest is None else cut_face(picture, faces, largest, params)
+
+
+def _crop_face(data: bytes) -> Face:
+    """A crop of the organisers, byte for byte."""
+    decode_image(data)
+    return Face(data, 1.0, np.zeros(4, np.float32), np.zeros((5, 2), np.float32))
+
+
+def _extract_images(
+    item: MediaItem, images: list[tuple[int, str]], store: Store, params: DetectAlign
+) -> tuple[dict[int, Face | None], dict[int, str], list[Failure]]:
+    rows: dict[int, Face | None] = {}
+    failures = []
+    for frame, path in images:
+        try:
+            data = store.read(path)
+            rows[frame] = _picture_face(data, params) if item.kind == "pictures" else _crop_face(data)
+        except (UnreadableMedia, MienError) as error:
+            rows[frame] = None
+            failures.append(Failure(item.dataset, item.video, frame, path, str(error), False))
+    names = {frame: path.rpartition("/")[2] for frame, path in images}
+    if item.kind == "crops":
+        for frame in range(1, item.frames + 1):
+            rows.setdefault(frame, None)
+    if not images:
+        failures.append(Failure(item.dataset, item.video, 0, ",".join(item.paths), "no crops of this name", True))
+    return rows, names, failures
+
+
+def _faces_table(item: MediaItem, rows: dict[int, Face | None], names: dict[int, str]) -> pa.Table:
+    frames = sorted(rows)
+    faces = [rows[frame] for frame in frames]
+    columns = {
+        "video": [item.video] * len(frames),
+        "frame": frames,
+        "image": [names.get(frame, f"{frame:05d}.jpg") for frame in frames],
+        "found": [face is not None for face in faces],
+        "score": [face and face.score for face in faces],
+        # NaN, not null: Parquet cannot give back fixed-size lists with nulls
+        "box": [face.box if face else np.full(4, np.nan) for face in faces],
+        "landmarks": [face.landmarks.reshape(-1) if face else np.full(10, np.nan) for face in faces],
+        "jpeg": [face and face.jpeg for face in faces],
+    }
+    return pa.table(columns, schema=FACES_SCHEMA)
+
+
+def _source_digest(item: MediaItem, root: Path, store: Store, images: list[tuple[int, str]]) -> str:
+    """sha256 over the source's bytes (and names, for folders)."""
+    digest = hashlib.sha256()
+    if item.kind == "video":
+        if item.paths and (root / item.paths[0]).is_file():
+            with (root / item.paths[0]).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return "missing"
+    for frame, path in images:
+        digest.update(f"{frame}\0{path}\0".encode() + hashlib.sha256(store.read(path)).digest())
+    return digest.hexdigest()
+
+
+def extract(items: list[MediaItem], root: Path, params: DetectAlign, code: str, weights: str) -> list[Shard]:
+    """Make, or find in the work store, the shards of one source.
+
+    `items` share a source: one item, or the `_left` and `_right` people of one raw video. Failures are recorded in the
+    shards' metadata, so that a shard found again still tells them.
+    """
+    store = LooseStore(root)
+    images = {item: _listed_images(item, store) if item.kind != "video" else [] for item in items}
+    source = {item: _source_digest(item, root, store, images[item]) for item in items}
+    paths = {
+        item: stored(
+            STAGE,
+            work_key(
+                item=item,
+                source=source[item],
+                params=params.model_dump(exclude={"max_failed_fraction"}),
+                code=code,
+                weights=weights,
+            ),
+            ".parquet",
+        )
+        for item in items
+    }
+    reused = all(path.is_file() for path in paths.values())
+    if not reused:
+        _make(items, root, store, images, params, paths, source)
+    return [_described(item, paths[item], reused) for item in items]
+
+
+def _make(
+    items: list[MediaItem],
+    root: Path,
+    store: Store,
+    images: dict[MediaItem, list[tuple[int, str]]],
+    params: DetectAlign,
+    paths: dict[MediaItem, Path],
+    source: dict[MediaItem, str],
+) -> None:
+    if items[0].kind == "video":
+        made: dict[MediaItem, tuple[dict[int, Face | None], dict[int, str], list[Failure]]]
+        made = {i: (rows, {}, failed) for i, (rows, failed) in _extract_video(items, root, params).items()}
+    else:
+        made = {i: _extract_images(i, images[i], store, params) for i in items}
+    for item, (rows, names, failures) in made.items():
+        metadata = {
+            "mien.source": ",".join(item.paths),
+            "mien.source_sha256": source[item],
+            "mien.params": params.model_dump_json(exclude={"max_failed_fraction"}),
+            "mien.failures": json.dumps([asdict(failure) for failure in failures]),
+        }
+        write_parquet(paths[item], _faces_table(item, rows, names), CROP_ROWS, metadata)
+
+
+def _described(item: MediaItem, path: Path, reused: bool) -> Shard:
+    file = pq.ParquetFile(path)
+    failures = json.loads((file.metadata.metadata or {})[b"mien.failures"])
+    found = pq.read_table(path, columns=["found"])["found"].to_numpy().sum()
+    return Shard(item, path, file.metadata.num_rows, int(found), tuple(Failure(**f) for f in failures), reused)

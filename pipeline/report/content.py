@@ -1,0 +1,178 @@
+"""What the report says: numbers and pictures read from the artifacts."""
+
+import base64
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipeline.abaw.tracks import AUS
+from pipeline.base.shards import read_parquet
+from pipeline.crops import Crops
+from pipeline.layout import ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
+from pipeline.report import figures
+from pipeline.rows import find_rows
+from pipeline.scoring import Tasks, decide, read_predictions, task_arrays
+from pipeline.tracks import CLASSES, DATASET_OF
+
+# Validation scores of the organisers' own baselines on the real data (sites of editions 7, 8 and 11); LSD's was not published.
+OFFICIAL = {"expr": 0.25, "au": 0.39, "va": 0.22, "mtl": 0.45, "lsd": None}
+METRIC = {
+    "expr": "mean F1 of 8 expressions",
+    "au": "mean F1 of 12 action units",
+    "va": "mean CCC of valence and arousal",
+    "mtl": "VA + EXPR + AU, at most 3",
+    "lsd": "mean F1 of 6 expressions",
+}
+STRIP = 10
+
+
+class Track:
+    """One track's validation predictions and labels."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.metrics = json.loads((ENSEMBLE / name / "metrics.json").read_text())
+        self.fitted = json.loads((ENSEMBLE / name / "fitted.json").read_text())
+        self.axis, self.scores, self.found = read_predictions(ENSEMBLE / name / "validation.parquet", name)
+        table = read_parquet(LABELS / f"{name}.parquet")
+        self.labels = task_arrays(name, table.filter(pc.equal(table["split"], "validation")))
+        thresholds = np.array(self.fitted["aus"]["au_thresholds"]) if "aus" in self.fitted else 0.5
+        self.decided: Tasks = decide(self.scores, thresholds)
+
+    def summary(self) -> dict[str, Any]:
+        """The row of the score table."""
+        filled = json.loads((SUBMISSIONS / self.name / "filled.json").read_text())
+        low, high = self.metrics["interval_95"]
+        return {
+            "name": self.name.upper(),
+            "metric": METRIC[self.name],
+            "score": self.metrics["score"],
+            "low": low,
+            "high": high,
+            "tuned": self.metrics["tuned_score"],
+            "optimism": self.metrics["optimism"],
+            "constant": self.metrics["baselines"]["constant"],
+            "chance": self.metrics["baselines"]["chance"],
+            "official": OFFICIAL[self.name],
+            "members": self.metrics["members"],
+            "rows": filled["rows"],
+            "filled": filled["filled"],
+        }
+
+    def pictures(self) -> list[str]:
+        """Confusion matrix, per-class F1 and scatter, as far as the track has the task."""
+        made = []
+        inner = self.metrics["inner"]
+        if "expression" in self.scores:
+            names = CLASSES[self.name]
+            made.append(figures.confusion(self.labels["expression"], self.decided["expression"], names))
+            made.append(figures.bars(names, _f1(inner, "expr"), "F1 of each expression (inner folds)"))
+        if "aus" in self.scores:
+            made.append(figures.bars(AUS, _f1(inner, "au"), "F1 of each action unit (inner folds)"))
+        if "va" in self.scores:
+            made.append(figures.scatter(self.labels["va"], self.decided["va"], ("valence", "arousal")))
+        return made
+
+
+def _f1(inner: dict[str, Any], task: str) -> list[float]:
+    return (inner if "f1_per_class" in inner else inner[task])["f1_per_class"]
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Rows of a curve CSV, empty cells left out."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
+    kept = [row for row in rows if key in row]
+    return [row["step"] for row in kept], [row[key] for row in kept]
+
+
+def training_pictures(tracks: list[str]) -> list[tuple[str, str]]:
+    """Titles and figures: the pretraining loss, then each track's loss and validation score."""
+    pictures = []
+    encoder = read_curve(ENCODER / "curve.csv")
+    pictures.append(
+        ("MAE pretraining: reconstruction loss", figures.curves({"loss": _series(encoder, "loss")}, "loss"))
+    )
+    for key, label in (("loss", "training loss"), ("score", "validation score, frame by frame")):
+        lines: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+            f"{track.upper()} {path.parent.name}": _series(read_curve(path), key)
+            for track in tracks
+            for path in sorted((SYSTEMS / track).glob("*/curve.csv"))
+        }
+        pictures.append((f"Fine-tuning: {label}", figures.curves(lines, label)))
+    return pictures
+
+
+def crop_strip(track: Track) -> list[dict[str, str]]:
+    """Evenly spaced validation crops with label and decision."""
+    crops = Crops(DATASET_OF[track.name])
+    places = find_rows(crops.table, track.axis)
+    rows = np.flatnonzero((places >= 0) & (track.labels["expression"] >= 0))
+    names = CLASSES[track.name]
+    strip = []
+    for row in rows[np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)]:
+        label, guess = int(track.labels["expression"][row]), int(track.decided["expression"][row])
+        strip.append(
+            {
+                "jpeg": base64.b64encode(crops.jpeg[int(places[row])].as_py()).decode(),
+                "label": names[label],
+                "guess": names[guess],
+                "right": "right" if label == guess else "wrong",
+            }
+        )
+    return strip
+
+
+def video_timeline(expr: Track | None, va: Track | None) -> tuple[str, str] | None:
+    """The validation video with the most expressions, over its frames."""
+    tracks = [track for track in (expr, va) if track]
+    if not tracks:
+        return None
+    video = _liveliest(tracks[0])
+    picked = [(track, np.flatnonzero(track.axis["video"].to_numpy() == video)) for track in tracks]
+    frames = tracks[0].axis["frame"].to_numpy()[picked[0][1]]
+    parts: dict[str, Any] = dict.fromkeys(("expression", "expression_labels", "va", "va_labels"))
+    for track, rows in picked:
+        if len(rows) == len(frames):
+            for task in track.scores:
+                parts |= {task: track.scores[task][rows], f"{task}_labels": track.labels[task][rows]}
+    found = tracks[0].found[picked[0][1]]
+    return video, figures.timeline(frames=frames, names=CLASSES["expr"], found=found, **parts)
+
+
+def _liveliest(track: Track) -> str:
+    videos = track.axis["video"].to_numpy()
+    if "expression" not in track.labels:
+        return str(videos[0])
+    variety = {v: len(np.unique(track.labels["expression"][videos == v])) for v in np.unique(videos)}
+    return str(max(variety, key=lambda video: variety[video]))
+
+
+def data_facts() -> dict[str, Any]:
+    """The data card, the failures and what the teachers said."""
+    failures = read_parquet(FAILURES).to_pylist()
+    teachers = {path.parent.name: json.loads(path.read_text()) for path in sorted(PSEUDO.glob("*/metrics.json"))}
+    return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
+
+
+def gather(tracks: list[str]) -> dict[str, Any]:
+    """Everything that the page shows."""
+    by_name = {name: Track(name) for name in tracks}
+    strips = {name.upper(): crop_strip(by_name[name]) for name in ("expr", "lsd") if name in by_name}
+    return {
+        "tracks": [track.summary() for track in by_name.values()],
+        "pictures": {name.upper(): track.pictures() for name, track in by_name.items()},
+        "training": training_pictures(tracks),
+        "strips": strips,
+        "timeline": video_timeline(by_name.get("expr"), by_name.get("va")),
+        "reconstruction": base64.b64encode((ENCODER / "reconstruction.png").read_bytes()).decode(),
+        **data_facts(),
+    }

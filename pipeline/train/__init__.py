@@ -1,0 +1,1 @@
+"""Training: data, sampling, schedule, checkpoints and the one loop."""

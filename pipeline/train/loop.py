@@ -1,0 +1,205 @@
+"""The one training loop, for pretraining and for every system.
+
+A trainee is a module with `losses(batch)`: named parts whose sum is minimised. Randomness is a function of (seed, step) and
+the state after a step lies in `.work/`, so a killed run ends in the same bytes as an undisturbed one.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn, optim
+
+from models.system import Batch, Trainee
+from pipeline.base.params import Optimise
+from pipeline.errors import MienError
+from pipeline.train.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    pack,
+    restore_optimizer,
+    save_checkpoint,
+    unpack,
+)
+from pipeline.train.schedule import learning_rate, set_learning_rate
+from pipeline.train.seeding import deterministic, seed_step
+
+LOG_EVERY = 10
+
+
+@dataclass
+class Training:
+    """One training run: what to train, on which batches, and how to judge it.
+
+    `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation); `evaluate(module)` returns the official metric, higher is better,
+    or is None where the last step is the result. `log` receives metrics and their step.
+    """
+
+    name: str
+    module: Trainee
+    batches: Callable[[np.random.Generator, int], Batch]
+    prepare: Callable[[Batch], Batch]
+    optimise: Optimise
+    seed: int
+    folder: Path
+    log: Callable[[dict[str, float], int], None]
+    evaluate: Callable[[Trainee], float] | None = None
+    evaluate_every: int = 0
+    checkpoint_seconds: float = 60.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_optimizer(module: Trainee, params: Optimise) -> optim.AdamW:
+    """AdamW with layer decay; biases, norms and what the module names are not decayed."""
+    keep = module.no_weight_decay()
+    groups: list[dict]
+    if params.layer_decay < 1:
+        groups = param_groups_layer_decay(module, params.weight_decay, keep, layer_decay=params.layer_decay)
+    else:
+        groups = param_groups_weight_decay(module, params.weight_decay, no_weight_decay_list=keep)
+    return optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.95), fused=device().type == "cuda")
+
+
+def train(run: Training) -> Trainee:
+    """Train to the end, resuming where a killed run stopped; returns the best module (EMA weights where EMA is on).
+
+    `run.history` holds a row for each logged step and each evaluation.
+    """
+    deterministic()
+    state = _State(run)
+    bar = _Progress(run.name, run.optimise.steps)
+    for step in range(state.step, run.optimise.steps):
+        state.update(step)
+        if run.evaluate and ((step + 1) % run.evaluate_every == 0 or step + 1 == run.optimise.steps):
+            state.judge(step + 1)
+        state.checkpoint_if_due(step + 1)
+        bar.show(step + 1, run.history)
+    state.take_best()
+    return state.averaged
+
+
+class _State:
+    """Everything that changes while training."""
+
+    def __init__(self, run: Training) -> None:
+        self.run = run
+        self.module: Trainee = run.module.to(device())
+        self.optimizer = make_optimizer(self.module, run.optimise)
+        self.ema = ModelEmaV3(self.module, decay=run.optimise.ema_decay) if run.optimise.ema_decay else None
+        self.best: dict[str, Tensor] = {}
+        self.best_score = float("-inf")
+        self.step = 0
+        self._saved = time.monotonic()
+        self._resume()
+
+    @property
+    def averaged(self) -> Trainee:
+        """The module that is judged and kept."""
+        return self.ema.module if self.ema else self.module
+
+    def update(self, step: int) -> None:
+        """One optimiser step on one batch."""
+        run, params = self.run, self.run.optimise
+        generator = seed_step(run.seed, step)
+        rate = learning_rate(step, params)
+        set_learning_rate(self.optimizer, rate)
+        self.module.train()
+        batch = {name: tensor.to(device(), non_blocking=True) for name, tensor in run.batches(generator, step).items()}
+        with torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda"):
+            parts = self.module.losses(run.prepare(batch))
+        loss = torch.stack(list(parts.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), params.clip_norm)
+        self.optimizer.step()
+        if self.ema:
+            self.ema.update(self.module, step=step)
+        if step % LOG_EVERY == 0 or step + 1 == params.steps:
+            self._log(step, {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}, "gradient_norm": norm}, rate)
+
+    def _log(self, step: int, tensors: dict[str, Tensor], rate: float) -> None:
+        row = {name: round(float(tensor.detach()), 6) for name, tensor in tensors.items()} | {"learning_rate": rate}
+        if not np.isfinite(row["loss"]):
+            raise MienError(
+                f"{self.run.name}: the loss is {row['loss']} at step {step}; lower the learning rate in params.yaml"
+            )
+        self.run.history.append({"step": step, **row})
+        self.run.log(row, step)
+
+    def judge(self, step: int) -> None:
+        """Measure the official metric; the best step's weights are kept."""
+        assert self.run.evaluate
+        score = self.run.evaluate(self.averaged.eval())
+        self.run.history.append({"step": step, "score": score})
+        self.run.log({"score": score}, step)
+        if score > self.best_score:
+            self.best_score = score
+            self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
+
+    def take_best(self) -> None:
+        """Load the weights of the best step."""
+        if self.best:
+            self.averaged.load_state_dict(self.best)
+        self.averaged.eval()
+
+    def checkpoint_if_due(self, step: int) -> None:
+        """Write a checkpoint every `checkpoint_seconds`, and one at the end for what the stage does next."""
+        if time.monotonic() - self._saved < self.run.checkpoint_seconds and step < self.run.optimise.steps:
+            return
+        parts: dict[str, Any] = {
+            "module": self.module,
+            "optimizer": optimizer_tensors(self.optimizer),
+            "best": self.best,
+        }
+        if self.ema:
+            parts["ema"] = self.ema.module
+        meta = {"best_score": self.best_score, "history": self.run.history}
+        save_checkpoint(self.run.folder, step, pack(**parts), meta)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        found = load_checkpoint(self.run.folder)
+        if found is None:
+            return
+        self.step, tensors, meta = found
+        self.module.load_state_dict(unpack(tensors, "module"))
+        restore_optimizer(self.optimizer, unpack(tensors, "optimizer"))
+        if self.ema:
+            self.ema.module.load_state_dict(unpack(tensors, "ema"))
+        self.best, self.best_score = unpack(tensors, "best"), meta["best_score"]
+        self.run.history[:] = meta["history"]
+        print(f"{self.run.name}: resumed after step {self.step}", flush=True)
+
+
+class _Progress:
+    """A plain line every tenth of the way: works in logs as on a terminal."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps, self.started = name, steps, time.monotonic()
+        self.first = 0
+
+    def show(self, step: int, history: list[dict[str, float]]) -> None:
+        """Print when a tenth is done."""
+        self.first = self.first or step
+        if step % max(1, self.steps // 10) and step != self.steps:
+            return
+        rate = (step - self.first + 1) / (time.monotonic() - self.started)
+        losses = [row["loss"] for row in history if "loss" in row]
+        scores = [row["score"] for row in history if "score" in row]
+        score = f", score {scores[-1]:.3f}" if scores else ""
+        left = (self.steps - step) / rate
+        print(
+            f"{self.name}: {step}/{self.steps}, loss {losses[-1]:.3f}{score}, {rate:.1f} steps/s, {left:.0f} s left",
+            flush=True,
+        )

