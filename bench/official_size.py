@@ -97,7 +97,7 @@ def make_annotations(root: Path, generator: np.random.Generator) -> None:
 
 
 def make_crops(root: Path, images: int, generator: np.random.Generator) -> None:
-    """`images` different 112x112 JPEGs of about 5 KB in 100 folders."""
+    """`images` different 112x112 JPEGs of 10 KB in 100 folders."""
     pixels = generator.integers(0, 255, (112, 112, 3), dtype=np.uint8)
     smooth_pixels = (pixels // 3 + np.linspace(0, 160, 112, dtype=np.uint8)[:, None, None]).astype(np.uint8)
     base = simplejpeg.encode_jpeg(np.ascontiguousarray(smooth_pixels), quality=80)
