@@ -36,14 +36,14 @@ def unfold(rng: np.random.Generator, kinds: list[int], frames: int) -> list[Inst
     ]
 
 
-def still(rng: np.random.Generator, kind: int | None) -> Instant:
-    """One moment near the apex of class `kind`; None is a random mix of AUs."""
+def still(rng: np.random.Generator, kind: int | None, spread: float = 1.0) -> Instant:
+    """One moment near the apex of class `kind`, None a random mix of AUs; `spread` scales how far the head turns."""
     if kind is None:
         expression = sample_mix(rng)
     else:
         full = sample_expression(rng, kind)
         expression = Expression(kind, full.aus, float(rng.uniform(0.6, 1.1)))
-    yaw, pitch, roll = rng.normal(0, 10), rng.normal(0, 6), rng.normal(0, 5)
+    yaw, pitch, roll = (float(spread * rng.normal(0, degrees)) for degrees in (13, 7, 5))
     gaze = np.deg2rad(rng.normal(0, 6, 2))
     blink = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.04 else 0.0
     return Instant(expression, Moment(expression.rendered_aus(), yaw, pitch, roll, (gaze[0], gaze[1]), blink))

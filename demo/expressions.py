@@ -48,7 +48,7 @@ UNITS: dict[int, dict[str, float]] = {
 Prototype = tuple[tuple[int, float, float], ...]
 PROTOTYPES: dict[str, Prototype] = {
     "Neutral": (),
-    "Anger": ((4, 1.0, 1.0), (5, 0.6, 0.5), (7, 0.6, 0.8), (17, 0.4, 0.3), (23, 0.8, 0.6), (24, 0.8, 0.6)),
+    "Anger": ((4, 1.0, 1.0), (5, 0.6, 0.5), (7, 0.6, 0.8), (17, 0.4, 0.3), (23, 0.8, 0.65), (24, 0.9, 0.65)),
     "Disgust": ((9, 1.0, 1.0), (10, 1.0, 0.9), (6, 0.5, 0.4), (16, 0.5, 0.3), (25, 0.6, 0.6), (4, 0.4, 0.2)),
     "Fear": (
         (1, 1.0, 1.0),
@@ -62,10 +62,10 @@ PROTOTYPES: dict[str, Prototype] = {
     "Happiness": ((12, 1.0, 1.0), (6, 0.9, 0.85), (7, 0.4, 0.2), (25, 0.9, 0.7), (26, 0.4, 0.3)),
     "Sadness": ((1, 1.0, 1.0), (4, 0.5, 0.6), (15, 1.0, 1.0), (17, 0.6, 0.5), (43, 0.25, 0.3)),
     "Surprise": ((1, 1.0, 1.0), (2, 1.0, 1.0), (5, 0.9, 0.9), (25, 0.8, 1.0), (26, 1.0, 1.0)),
-    "Other": ((18, 1.0, 1.0), (14, 0.6, 0.4), (2, 0.7, 0.5), (7, 0.5, 0.4)),
+    "Other": ((24, 0.9, 0.4), (18, 1.0, 1.0), (14, 0.6, 0.4), (2, 0.7, 0.5), (7, 0.5, 0.4)),
 }
-# an AU that cannot be shown beside another: tight or pressed lips do not part
-EXCLUDES = {25: (23, 24, 18), 26: (23, 24, 18)}
+# an AU that cannot be shown beside another: tight or pressed lips neither part nor pucker
+EXCLUDES = {18: (24,), 25: (23, 24, 18), 26: (23, 24, 18)}
 
 # Positions on the circumplex of affect, rounded, after Russell (1980), fig. 2; disgust after Mollahosseini et al.
 # (2017), fig. 3; "Other" is a mild doubt, slightly negative.

@@ -13,12 +13,14 @@ from demo.params import Params
 from demo.plan import Person, Recording, Sitting, rng_of
 from demo.render import Actor, Studio
 from demo.scene import Scene, Style, develop, sample_scene
+from pipeline.errors import MienError
 
 CROP_PIXELS = 112
 STAGE_PIXELS = 160  # frames from which aligned crops are cut
 JPEG_QUALITY = 92
 VIDEO_FACE, CROP_FACE, POOL_FACE = (0.6, 0.68), (0.66, 0.72), (0.5, 0.66)  # ranges of `Scene.face`
 ABSENT_FRAMES = 10
+FRONTAL = 0.4  # rendered people look into the camera
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def film_recording(studio: Studio, params: Params, recording: Recording, out: Pa
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*code), videos.frames_per_second, (size[1] * len(tracks), size[0])
     )
+    if not writer.isOpened():
+        raise MienError(f"OpenCV cannot encode {code} videos here; install the wheel opencv-python with its FFmpeg")
     for images in zip(*(frames for frames, _ in tracks), strict=True):
         writer.write(np.hstack(images))
     writer.release()
@@ -106,7 +110,7 @@ def film_sitting(studio: Studio, params: Params, sitting: Sitting, out: Path) ->
     truths = []
     for image in sitting.stills:
         scene = sample_scene(rng, sitting.style, (side, side), CROP_FACE if sitting.aligned else POOL_FACE)
-        instant = still(rng, image.kind)
+        instant = still(rng, image.kind, FRONTAL if sitting.style == "synthetic" else 1.0)
         pixels, landmarks = _shoot(studio, actor, scene, instant, rng, image.face)
         if sitting.aligned and landmarks is not None:
             pixels, landmarks = align(pixels, landmarks)

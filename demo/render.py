@@ -81,7 +81,7 @@ class Studio:
         size = (round(scene.size[0] * SUPERSAMPLING), round(scene.size[1] * SUPERSAMPLING))
         screen = _project(points, scene, size)
         fragments = rasterise(screen, points[:, 2], self.head.triangles, size)
-        surface = self._surface(actor, fragments, points, normals, folds, moment)
+        surface = self._surface(actor, fragments, points, normals, folds, scene, moment)
         image = cv2.resize(scene.background, size[::-1], interpolation=cv2.INTER_LINEAR)
         image.reshape(-1, 3)[fragments.pixel] = shade(
             surface, actor.person, scene, self._eyes(points), turn, moment.gaze
@@ -119,6 +119,7 @@ class Studio:
         points: np.ndarray,
         normals: np.ndarray,
         folds: np.ndarray,
+        scene: Scene,
         moment: Moment,
     ) -> Surface:
         corners = self.head.triangles[fragments.triangle]
@@ -126,7 +127,7 @@ class Studio:
         columns = np.concatenate([self.atlas.uv, normals, points, self.head.rest[:, 2:], masks], 1).astype(np.float32)
         values = np.einsum("pk,pkd->pd", fragments.weights, columns[corners])
         sheet = _read(actor.sheet, values[:, :2])
-        crease = _read(self._creases(actor, moment), values[:, :2])
+        crease = _read(self._creases(actor, scene, moment), values[:, :2])
         return Surface(
             group=self.head.triangle_group[fragments.triangle],
             albedo=sheet[:, :3],
@@ -141,12 +142,12 @@ class Studio:
             folds=values[:, 12],
         )
 
-    def _creases(self, actor: Actor, moment: Moment) -> np.ndarray:
+    def _creases(self, actor: Actor, scene: Scene, moment: Moment) -> np.ndarray:
         total = np.zeros(self.wrinkles[1].shape, np.float32)
         for au, intensity in moment.aus.items():
             if au in self.wrinkles and intensity > 0.02:
                 np.maximum(total, np.float32(min(intensity, 1.2)) * self.wrinkles[au], out=total)
-        return total * np.float32(WRINKLE_DARKENING * actor.person.crease)
+        return total * np.float32(WRINKLE_DARKENING * actor.person.crease * scene.crease)
 
     def _landmarks(
         self, screen: np.ndarray, points: np.ndarray, turn: np.ndarray, scene: Scene, size: tuple[int, int]

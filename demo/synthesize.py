@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def _film(params: Params, items: list[tuple[Film, Any]], packed: Path, out: Path
             futures = [pool.submit(_work, film, params, item, out) for film, item in items]
             try:
                 return _collect(futures)
+            except BrokenProcessPool:
+                raise MienError("a rendering process was killed, perhaps for memory; try MIEN_WORKERS=1") from None
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

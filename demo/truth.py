@@ -27,7 +27,7 @@ def write_table(path: Path, truths: list[Truth]) -> None:
         **{f"au{au}": _floats([t.instant.moment.aus.get(au, 0.0) for t in truths]) for au in UNITS},
         **{a: _floats([getattr(t.instant.moment, a) for t in truths]) for a in ("yaw", "pitch", "roll", "blink")},
         "landmarks": pa.array(
-            [None if t.landmarks is None else t.landmarks.ravel().tolist() for t in truths], pa.list_(pa.float32(), 10)
+            [None if t.landmarks is None else t.landmarks.ravel().tolist() for t in truths], pa.list_(pa.float32())
         ),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
