@@ -60,11 +60,11 @@ class DetectAlign(Section):
 class Vit(Section):
     """The vision transformer that pretraining and the ViT systems share."""
 
-    image_pixels: int
-    patch_pixels: int
-    width: int
-    depth: int
-    heads: int
+    image_pixels: int = Field(ge=1)
+    patch_pixels: int = Field(ge=1)
+    width: int = Field(ge=4, multiple_of=4)  # the sine-cosine position embedding has four parts
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _divides(self) -> "Vit":
@@ -111,12 +111,18 @@ class PretrainMae(Section):
     seed: int
     sources: list[Dataset] = Field(min_length=1)
     mask_ratio: float = Field(gt=0, lt=1)
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
+    decoder_width: int = Field(ge=4, multiple_of=4)
+    decoder_depth: int = Field(ge=1)
+    decoder_heads: int = Field(ge=1)
     checkpoint_seconds: float = Field(gt=0)
     augment: Augment
     optimise: Optimise
+
+    @model_validator(mode="after")
+    def _divides(self) -> "PretrainMae":
+        if self.decoder_width % self.decoder_heads:
+            raise ValueError("decoder_width must be a multiple of decoder_heads")
+        return self
 
 
 class Backbone(Section):

@@ -34,7 +34,7 @@ def declared(path: Path | None = None) -> dict[str, Weights]:
     try:
         entries = yaml.safe_load(path.read_text()) or {}
         return {name: Weights(**entry) for name, entry in entries.items()}
-    except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError, AttributeError) as error:
         raise MienError(f"{path}: cannot be read as weight declarations: {' '.join(str(error).split())}") from None
 
 
