@@ -1,7 +1,7 @@
 """What a face expresses: action units (AU), the eight expression classes, valence and arousal.
 
-AU to ARKit blend shapes, class prototypes after EMFACS (Ekman and Friesen 1983; Matsumoto and Ekman 2008, table 1), and
-one stated rule for valence and arousal. An intensity of 1 is the full movement, 0 none.
+AU to ARKit blend shapes, class prototypes after EMFACS (Ekman and Friesen 1983), thinned so that anger and disgust share
+no leading AU, and one stated rule for valence and arousal. An intensity of 1 is the full movement, 0 none.
 """
 
 from dataclasses import dataclass
@@ -67,8 +67,8 @@ PROTOTYPES: dict[str, Prototype] = {
 # an AU that cannot be shown beside another: tight or pressed lips neither part nor pucker
 EXCLUDES = {18: (24,), 25: (23, 24, 18), 26: (23, 24, 18)}
 
-# Positions on the circumplex of affect, rounded, after Russell (1980), fig. 2; disgust after Mollahosseini et al.
-# (2017), fig. 3; "Other" is a mild doubt, slightly negative.
+# (valence, arousal) at intensity 1: positions set by hand on the circumplex of affect (Russell 1980), in the quadrants
+# it gives these emotions; "Other" is a mild doubt, slightly negative.
 CIRCUMPLEX: dict[str, tuple[float, float]] = {
     "Neutral": (0.0, 0.0),
     "Anger": (-0.6, 0.7),

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from demo.atlas import Atlas
+from demo.camera import project, rotation
 from demo.expressions import blend_shapes
 from demo.head import Head
 from demo.identity import Identity, sample_identity
@@ -18,7 +19,6 @@ from demo.skin import paint
 from demo.wrinkles import wrinkle_maps
 
 SUPERSAMPLING = 1.5
-FACE_HEIGHT = 2.1  # dm from chin to hairline, by which `Scene.face` is measured
 WRINKLE_DARKENING = 0.38
 NECK_PIVOT = np.array([0, -0.4, -0.9], np.float32)  # from the eyes, dm
 
@@ -72,14 +72,14 @@ class Studio:
         points = self._expressive(actor, scene, moment)
         normals = self.head.normals(points)
         folds = self.head.curvature(points, normals)
-        turn = _rotation(moment)
+        turn = rotation(moment.yaw, moment.pitch, moment.roll)
         pivot = self._eye_middle(points) + NECK_PIVOT
         follow = np.clip((self.head.rest[:, 1] + 2.3) / 1.2, 0, 1)[:, None]  # the shoulders stay
         points = points - pivot
         points = follow * (points @ turn.T) + (1 - follow) * points
         normals = follow * (normals @ turn.T) + (1 - follow) * normals
         size = (round(scene.size[0] * SUPERSAMPLING), round(scene.size[1] * SUPERSAMPLING))
-        screen = _project(points, scene, size)
+        screen = project(points, scene, size)
         fragments = rasterise(screen, points[:, 2], self.head.triangles, size)
         surface = self._surface(actor, fragments, points, normals, folds, scene, moment)
         image = cv2.resize(scene.background, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -154,7 +154,7 @@ class Studio:
     ) -> np.ndarray:
         forward = turn @ np.array([0, 0, 0.11], np.float32)  # the pupil lies before the eyeball's centre
         centres = np.stack([points[self.head.eyes[eye]].mean(0) + forward for eye in (RIGHT_EYE, LEFT_EYE)])
-        eyes = _project(centres, scene, size)
+        eyes = project(centres, scene, size)
         mouth = screen[list(self.head.mouth_corners)]
         return np.concatenate([eyes, screen[[self.head.nose_tip]], mouth]).astype(np.float32)
 
@@ -167,24 +167,6 @@ def _read(sheet: np.ndarray, uv: np.ndarray) -> np.ndarray:
     grid = padded.reshape(-1, columns, 2)
     samples = cv2.remap(sheet, grid, np.empty(0, np.float32), cv2.INTER_LINEAR)
     return samples.reshape(len(padded), *sheet.shape[2:])[: len(uv)]
-
-
-def _rotation(moment: Moment) -> np.ndarray:
-    yaw, pitch, roll = np.deg2rad([moment.yaw, moment.pitch, moment.roll])
-    about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
-
-
-def _project(points: np.ndarray, scene: Scene, size: tuple[int, int]) -> np.ndarray:
-    """A pinhole camera that looks at the face: points about the pivot (n, 3) → pixels (n, 2)."""
-    height, width = size
-    focal = height * scene.face / FACE_HEIGHT * scene.distance
-    scale = focal / (scene.distance - points[:, 2])
-    x = width / 2 + scene.shift[0] * height + scale * points[:, 0]
-    y = height * (0.5 + scene.shift[1]) - scale * (points[:, 1] + 0.05)
-    return np.stack([x, y], 1).astype(np.float32)
 
 
 def _draw_props(image: np.ndarray, person: Identity, scene: Scene, landmarks: np.ndarray) -> None:

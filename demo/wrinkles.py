@@ -1,7 +1,7 @@
 """Wrinkle maps: the creases that an action unit folds into the skin (the mesh is too coarse to fold them itself).
 
-Each map is a darkening in 0..1 on the atlas's texels, symmetric; where the lines run follows the appearance changes
-listed in the FACS manual (Ekman, Friesen and Hager 2002).
+Each map is a darkening in 0..1 on the atlas's texels, symmetric; the lines are drawn by hand
+after the appearance changes that FACS (Ekman, Friesen and Hager 2002) describes.
 """
 
 from itertools import pairwise
