@@ -1,7 +1,7 @@
 """What a face expresses: action units (AU), the eight expression classes, valence and arousal.
 
-AU to ARKit blend shapes, class prototypes after EMFACS (Ekman and Friesen 1983), thinned so that anger and disgust share
-no leading AU, and one stated rule for valence and arousal. An intensity of 1 is the full movement, 0 none.
+AU to ARKit blend shapes, class prototypes after EMFACS (Ekman and Friesen 1983), thinned so that anger and disgust
+share no leading AU, and one stated rule for valence and arousal. An intensity of 1 is the full movement, 0 none.
 """
 
 from dataclasses import dataclass
