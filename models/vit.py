@@ -1,6 +1,7 @@
 """The vision transformer encoder: timm's, sized for aligned face crops."""
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -42,6 +43,18 @@ def sincos_position_embedding(grid: int, width: int, class_token: bool = True) -
     if class_token:
         embedding = torch.cat([torch.zeros(1, width), embedding])
     return embedding[None]
+
+
+def grid_pool(encoder: VisionTransformer, images: Tensor, grid: int) -> Tensor:
+    """Mean of the patch tokens in each cell of a grid x grid raster: images (B, 3, P, P) to (B, grid * grid * width).
+
+    Crops are aligned, so a cell is always the same part of the face: reading cells apart tells brows from mouth, where one mean
+    over all patches (grid 1) leaves that to attention.
+    """
+    tokens = encoder.forward_features(images)[:, encoder.num_prefix_tokens :]
+    side = encoder.patch_embed.grid_size[0]
+    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return F.adaptive_avg_pool2d(maps, grid).flatten(1)
 
 
 def freeze(module: nn.Module) -> nn.Module:

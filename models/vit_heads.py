@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from models.losses import au_loss, expression_loss, va_loss
 from models.system import Batch, System
-from models.vit import build_vit, normalise
+from models.vit import build_vit, grid_pool, normalise
 
 
 class VitHeads(System):
@@ -24,6 +24,7 @@ class VitHeads(System):
         expressions: int,
         aus: bool,
         va: bool,
+        readout_grid: int,
         drop_path: float,
         label_smoothing: float,
         pseudo_weight: float,
@@ -31,9 +32,11 @@ class VitHeads(System):
     ) -> None:
         super().__init__()
         self.encoder = build_vit(**vit, drop_path=drop_path)
-        self.norm = nn.LayerNorm(vit["width"])
-        sizes = {"expression": expressions, "aus": 12 * aus, "va": 2 * va}
-        linear = {task: nn.Linear(vit["width"], size) for task, size in sizes.items() if size}
+        self.readout_grid = readout_grid
+        width = readout_grid**2 * vit["width"]
+        self.norm = nn.LayerNorm(width)
+        outputs_of = {"expression": expressions, "aus": 12 * aus, "va": 2 * va}
+        linear = {task: nn.Linear(width, outputs) for task, outputs in outputs_of.items() if outputs}
         for head in linear.values():
             nn.init.trunc_normal_(head.weight, std=0.02)
         self.heads = nn.ModuleDict(linear)
@@ -43,7 +46,7 @@ class VitHeads(System):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 images (B, 3, P, P) to the logits of each task."""
-        features = self.norm(self.encoder(normalise(images)))
+        features = self.norm(grid_pool(self.encoder, normalise(images), self.readout_grid))
         return {task: head(features) for task, head in self.heads.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

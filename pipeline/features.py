@@ -7,9 +7,10 @@ import pyarrow as pa
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from models.vit import MEAN, STD, freeze, normalise
+from models.vit import MEAN, STD, freeze, grid_pool, normalise
 from pipeline.base.params import Backbone, Vit
 from pipeline.base.shards import FEATURE_ROWS, read_parquet, write_parquet
 from pipeline.base.weights import verify
@@ -39,10 +40,24 @@ class Extractor(nn.Module):
         return self.backbone((normalise(images) - self.shift) / self.scale)
 
 
+class GridReadout(nn.Module):
+    """A ViT read cell by cell (see `grid_pool`)."""
+
+    def __init__(self, encoder: VisionTransformer, grid: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.grid = grid
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, P, P) to (B, grid * grid * width)."""
+        return grid_pool(self.encoder, images, self.grid)
+
+
 def load_backbone(settings: Backbone, vit: Vit) -> Extractor:
     """The pretrained encoder, or a timm model filled from a declared local safetensors file."""
     if settings.name == "encoder":
-        return _frozen(Extractor(load_encoder(vit), vit.image_pixels, [MEAN] * 3, [STD] * 3))
+        encoder = GridReadout(load_encoder(vit), settings.readout_grid)
+        return _frozen(Extractor(encoder, vit.image_pixels, [MEAN] * 3, [STD] * 3))
     if not settings.weights:
         raise MienError(
             f"params.yaml: cache_features: {settings.name} needs `weights`, a safetensors file declared in weights.yaml"

@@ -130,6 +130,7 @@ class Backbone(Section):
 
     name: str
     weights: str | None = None
+    readout_grid: int = Field(default=1, ge=1)  # cells of the face whose means are kept; our own encoder only
 
 
 class CacheFeatures(Section):
@@ -150,6 +151,7 @@ class PseudoLabel(Section):
 class VitSystem(Section):
     """The MAE-initialised ViT with a head for each task."""
 
+    readout_grid: int = Field(ge=1)
     drop_path: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
     pseudo_weight: float = Field(ge=0)

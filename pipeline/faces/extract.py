@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 from pipeline.abaw.names import frame_number
+from pipeline.abaw.pack import PackStore, is_pack
 from pipeline.abaw.store import LooseStore, Store, is_image
 from pipeline.base.params import DetectAlign
 from pipeline.base.shards import CROP_ROWS, write_parquet
@@ -227,7 +228,7 @@ def extract(items: list[MediaItem], root: Path, params: DetectAlign, code: str, 
     `items` share a source: one item, or the `_left` and `_right` people of one raw video. Failures are recorded in the
     shards' metadata, so that a shard found again still tells them.
     """
-    store = LooseStore(root)
+    store: Store = PackStore(root) if is_pack(root) else LooseStore(root)
     images = {item: _listed_images(item, store) if item.kind != "video" else [] for item in items}
     source = {item: _source_digest(item, root, store, images[item]) for item in items}
     paths = {

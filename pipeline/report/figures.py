@@ -45,7 +45,7 @@ def confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]) -> 
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(counts.shape):
             colour = "white" if share[row, column] > 0.55 else "#222222"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7.5, color=colour)
+            axes.text(float(column), float(row), str(counts[row, column]), ha="center", va="center", fontsize=7.5, color=colour)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("decided")
@@ -60,7 +60,7 @@ def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
         places = np.arange(len(names))
         axes.barh(places, values, color="#0072b2", height=0.7)
         for place, value in zip(places, values, strict=True):
-            axes.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=7.5)
+            axes.text(value + 0.01, float(place), f"{value:.2f}", va="center", fontsize=7.5)
         axes.set_yticks(places, names)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.08)

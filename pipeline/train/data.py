@@ -14,7 +14,6 @@ from pipeline.rows import find_rows
 from pipeline.scoring import Tasks, column_array, task_arrays
 from pipeline.tracks import DATASET_OF, TASKS_OF
 
-
 MAX_POS_WEIGHT = 10.0
 
 

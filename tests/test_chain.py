@@ -1,0 +1,174 @@
+"""The whole chain in miniature, through DVC, as a newcomer's clone would run it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.abaw.check import check_file
+from pipeline.base.closure import ROOT
+
+TRACKS = ("expr", "au", "va", "mtl", "lsd")
+TINY_DEMO = {
+    "videos": {"train": 3, "validation": 2, "test": 2, "frames": 24},
+    "mtl": {"train": 3, "validation": 2, "test": 2, "frames": 6},
+    "lsd": {"train_per_class": 4, "validation_per_class": 3, "test": 8},
+    "unlabelled": {"images": 16, "without_face": 2},
+}
+TINY_OPTIMISE = {"batch": 8, "steps": 6, "warmup_steps": 1}
+
+
+def _merge(tree: dict, changes: dict) -> dict:
+    return tree | {k: _merge(tree[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+
+
+def _rewrite(path: Path, changes: dict) -> None:
+    path.write_text(yaml.safe_dump(_merge(yaml.safe_load(path.read_text()), changes), sort_keys=False))
+
+
+def _environment() -> dict[str, str]:
+    binaries = Path(sys.executable).parent
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "PREFECT_", "PYTHONPATH"))}
+    return kept | {"PATH": f"{binaries}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _run(clone: Path, *command: str) -> str:
+    run = subprocess.run(command, cwd=clone, env=_environment(), capture_output=True, text=True)
+    assert run.returncode == 0, f"{' '.join(command)}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+    return run.stdout
+
+
+def _digests(clone: Path) -> dict[str, str]:
+    """md5 of every output of the lock but the run records."""
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())
+    outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+    return {out["path"]: out["md5"] for out in outs if not out["path"].startswith("artifacts/runs")}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tracked files at tiny params, reproduced once."""
+    target = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in listed.decode().split("\0")[:-1]:
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
+    (target / "dvc.lock").unlink(missing_ok=True)
+    (target / "demo/dvc.lock").unlink(missing_ok=True)
+    _rewrite(target / "demo/params.yaml", TINY_DEMO)
+    small = {"image_pixels": 32, "width": 32, "depth": 2, "heads": 2}
+    finetune = {"evaluate_every_steps": 3, "optimise": TINY_OPTIMISE}
+    pretrain = {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2, "optimise": TINY_OPTIMISE}
+    readout = {"systems": {"vit": {"readout_grid": 2}}, "cache_features": {"backbones": {"mae": {"readout_grid": 2}}}}
+    bound = {
+        "detect_align": {"max_failed_fraction": 0.2},
+        "pseudo_label": {"confidence": 0.51},
+        "ensemble": {"bootstrap_draws": 20},
+    }
+    _rewrite(target / "params.yaml", {"vit": small, "pretrain_mae": pretrain, "finetune": finetune} | readout | bound)
+    git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "clone")):
+        subprocess.run([*git, *command], cwd=target, check=True, capture_output=True)
+    _run(target, "dvc", "repro")
+    return target
+
+
+def test_every_submission_is_conformant(clone: Path) -> None:
+    for track in TRACKS:
+        defects = check_file(
+            clone / f"submissions/{track}/predictions.txt", clone / f"artifacts/manifest/templates/{track}.txt"
+        )
+        assert not defects, defects[0]
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(clone: Path) -> None:
+    page = (clone / "reports/index.html").read_text()
+    for track in TRACKS:
+        assert f"<h2>{track.upper()}</h2>" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_every_stage_left_a_run_in_mlflow(clone: Path) -> None:
+    records = [json.loads(path.read_text()) for path in clone.glob("artifacts/runs/*/run.json")]
+    stages = set(yaml.safe_load((clone / "dvc.lock").read_text())["stages"])
+    assert {record["stage"] for record in records} == stages
+    assert all(record["run_id"] for record in records)
+    assert len({record["run_id"] for record in records}) == len(stages)
+
+
+def test_a_second_run_changes_nothing(clone: Path) -> None:
+    before = (clone / "dvc.lock").read_bytes()
+    assert "Running stage" not in _run(clone, "dvc", "repro")
+    assert (clone / "dvc.lock").read_bytes() == before
+
+
+def test_killed_stages_end_in_the_same_bytes(clone: Path) -> None:
+    """kill -9 in the middle of detection and of pretraining; the next run goes on from what is in the work store."""
+    before = _digests(clone)
+    for stage, store in (("detect_align", "detect_align"), ("pretrain_mae", "pretrain_mae")):
+        shutil.rmtree(clone / ".work" / store, ignore_errors=True)
+        shutil.rmtree(clone / ("artifacts/faces" if stage == "detect_align" else "artifacts/mae"))
+        shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+        command = [sys.executable, "-m", f"stages.{stage}"]
+        environment = _environment() | {"MIEN_WORKERS": "2"}
+        process = subprocess.Popen(command, cwd=clone, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while not list((clone / ".work" / store).rglob("*")) and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        _run(clone, "dvc", "repro", "--single-item", stage, "--force")
+    assert _digests(clone) == before
+
+
+def test_predict_on_real_pictures(clone: Path, tmp_path: Path) -> None:
+    import cv2
+    import pyarrow.csv as pacsv
+    import skimage.data
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "astronaut.png"), skimage.data.astronaut()[..., ::-1])
+    cv2.imwrite(str(folder / "coffee.png"), skimage.data.coffee()[..., ::-1])
+    out = tmp_path / "out.csv"
+    _run(
+        clone,
+        sys.executable,
+        "-m",
+        "pipeline",
+        "predict",
+        str(folder),
+        "--output",
+        str(out),
+        "--overlay",
+        str(tmp_path / "seen"),
+    )
+    rows = pacsv.read_csv(out).to_pylist()
+    assert [(Path(r["source"]).name, r["found"]) for r in rows] == [("astronaut.png", True), ("coffee.png", False)]
+    assert sum(
+        rows[0][f"p_{name}"]
+        for name in ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+    ) == pytest.approx(1, abs=0.01)
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == {"astronaut.png", "coffee.png"}
+
+
+def test_an_error_is_one_line(clone: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pipeline", "predict", "nowhere.mp4"],
+        cwd=clone,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: nowhere.mp4")
+    assert "Traceback" not in run.stderr
