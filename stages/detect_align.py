@@ -43,7 +43,8 @@ def by_source(items: list[MediaItem]) -> list[list[MediaItem]]:
 
     def key(item: MediaItem) -> tuple:
         shared = item.kind == "video" and item.side
-        return (item.dataset, item.base_video, "") if shared else (item.dataset, item.video, item.first)
+        # -1: a recording may be annotated under its plain name as well as under a side's
+        return (item.dataset, item.base_video, -1) if shared else (item.dataset, item.video, item.first)
 
     return [sorted(group) for _, group in itertools.groupby(sorted(items, key=key), key)]
 
