@@ -1,0 +1,421 @@
+"""From media to aligned crops: damaged files, alignment, detection, tracking, and the shard function."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+import skimage.data
+from insightface.data import get_image
+from insightface.utils.face_align import norm_crop
+
+from pipeline.base.params import DetectAlign, load_params
+from pipeline.errors import MienError
+from pipeline.faces.align import align
+from pipeline.faces.detections import Detections, suppress
+from pipeline.faces.extract import Failure, Shard, extract
+from pipeline.faces.mtcnn import MTCNN
+from pipeline.faces.track import Follower, SideFollower
+from pipeline.faces.video import UnreadableMedia, decode_image, frames_per_second, read_frames
+from pipeline.manifest import MediaItem
+from stages.detect_align import by_source, check_bound, shard_name
+
+GREY = np.full((256, 256, 3), 128, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    """One face of 87x114 pixels, BGR (256, 256, 3)."""
+    return np.ascontiguousarray(skimage.data.astronaut()[:256, 100:356, ::-1])
+
+
+@pytest.fixture(scope="module")
+def params(root) -> DetectAlign:
+    return load_params(root / "params.yaml").detect_align
+
+
+@pytest.fixture(scope="module")
+def mtcnn() -> MTCNN:
+    return MTCNN(40)
+
+
+# --- damaged files ---------------------------------------------------------------------------------------------------
+
+
+def jpeg_of(image: np.ndarray) -> bytes:
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=90, colorspace="BGR")
+
+
+def test_decode_image_gives_bgr(astronaut):
+    difference = np.abs(decode_image(jpeg_of(astronaut)).astype(int) - astronaut)
+    assert difference.mean() < 4
+    _, png = cv2.imencode(".png", astronaut)
+    assert np.array_equal(decode_image(png.tobytes()), astronaut)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], "truncated"),
+        (lambda data: data[:2], "truncated"),
+        (lambda data: b"", "empty"),
+        (lambda data: b"this is no picture", "not a decodable picture"),
+        (lambda data: b"\xff\xd8\xff\xd9", "not a decodable picture"),
+        (lambda data: b"\x89PNG\r\n\x1a\n" + data[8:40], "not a decodable picture"),
+    ],
+)
+def test_damaged_pictures_are_told(astronaut, damage, reason):
+    with pytest.raises(UnreadableMedia, match=reason):
+        decode_image(damage(jpeg_of(astronaut)))
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (width, height))
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def test_read_frames(tmp_path, astronaut):
+    frames = list(read_frames(write_video(tmp_path / "v.avi", [astronaut, GREY])))
+    assert [frame.shape for frame in frames] == [astronaut.shape] * 2
+    assert np.abs(frames[0].astype(int) - astronaut).mean() < 6 and np.abs(frames[1].astype(int) - 128).mean() < 2
+    assert frames_per_second(tmp_path / "v.avi") == pytest.approx(30)
+
+
+@pytest.mark.parametrize(("data", "reason"), [(None, "missing"), (b"", "empty"), (b"garbage" * 99, "no decodable")])
+def test_damaged_videos_are_told(tmp_path, data, reason):
+    path = tmp_path / "v.mp4"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UnreadableMedia, match=reason):
+        list(read_frames(path))
+
+
+# --- alignment and detection -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [112, 128, 224])
+def test_align_is_insightface_alignment(astronaut, mtcnn, pixels):
+    points = mtcnn.detect(astronaut).landmarks[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        expected = norm_crop(astronaut, points, pixels)
+    found = align(astronaut, points, pixels)
+    assert found.shape == (pixels, pixels, 3) and np.array_equal(found, expected)
+
+
+def check_landmarks(faces: Detections) -> None:
+    low, high = faces.boxes[:, None, :2], faces.boxes[:, None, 2:]
+    assert ((faces.landmarks >= low) & (faces.landmarks <= high)).all()
+    left_eye, right_eye, nose, left_mouth, right_mouth = faces.landmarks.transpose(1, 0, 2)
+    assert (left_eye[:, 0] < right_eye[:, 0]).all() and (left_mouth[:, 0] < right_mouth[:, 0]).all()
+    assert (np.maximum(left_eye, right_eye)[:, 1] < nose[:, 1]).all()
+    assert (nose[:, 1] < np.minimum(left_mouth, right_mouth)[:, 1]).all()
+    assert ((faces.scores > 0.7) & (faces.scores <= 1)).all()
+
+
+def test_mtcnn_finds_the_astronaut(astronaut, mtcnn):
+    faces = mtcnn.detect(astronaut)
+    assert len(faces) == 1
+    check_landmarks(faces)
+    assert faces.boxes[0] == pytest.approx([80, 60, 167, 174], abs=10)
+    assert (faces.boxes.dtype, faces.scores.dtype, faces.landmarks.dtype) == (np.float32,) * 3
+
+
+def test_mtcnn_finds_all_faces_of_a_group(mtcnn):
+    faces = mtcnn.detect(get_image("t1"))
+    assert 5 <= len(faces) <= 6
+    check_landmarks(faces)
+    assert len(suppress(faces.boxes, faces.scores, 0.1)) == len(faces)  # six people, not one six times
+
+
+@pytest.mark.parametrize("shape", [(256, 256, 3), (20, 20, 3), (1, 300, 3)])
+def test_mtcnn_finds_nothing_in_grey(mtcnn, shape):
+    faces = mtcnn.detect(np.full(shape, 128, np.uint8))
+    assert len(faces) == 0 and faces.landmarks.shape == (0, 5, 2)
+
+
+def test_suppress_keeps_the_best_of_a_heap():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)
+    assert suppress(boxes, np.array([0.5, 0.9, 0.7]), 0.5).tolist() == [1, 2]
+    assert suppress(boxes, np.array([0.5, 0.9, 0.7]), 0.9).tolist() == [1, 2, 0]  # overlap 9/11
+    assert suppress(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["scrfd_500m_bnkps.onnx", "scrfd_2.5g_bnkps.onnx"])
+def test_fast_scrfd_is_insightface_to_the_last_bit(shared, astronaut, name):
+    from insightface.model_zoo.scrfd import SCRFD
+
+    from pipeline.faces.mtcnn import single_thread_session
+    from pipeline.faces.scrfd import InsightFace
+
+    path = shared / "models" / name
+    theirs = SCRFD(str(path), session=single_thread_session(path))
+    theirs.prepare(0, input_size=(320, 320), det_thresh=0.5)
+    for image in (astronaut, get_image("t1"), GREY):
+        boxes, landmarks = theirs.detect(image)
+        ours = InsightFace(path, 320, 0.5).detect(image)
+        assert len(ours) == len(boxes)
+        if len(boxes):
+            assert np.array_equal(np.c_[ours.boxes, ours.scores], boxes) and np.array_equal(ours.landmarks, landmarks)
+            check_landmarks(ours)
+    assert len(theirs.detect(astronaut)[0]) == 1
+
+
+# --- tracking --------------------------------------------------------------------------------------------------------
+
+
+def faces_at(*boxes: tuple[float, float, float], score: float = 0.9) -> Detections:
+    """Square faces of (x, y, size)."""
+    corners = np.array([(x, y, x + size, y + size) for x, y, size in boxes], np.float32).reshape(-1, 4)
+    return Detections(corners, np.full(len(boxes), score, np.float32), np.zeros((len(boxes), 5, 2), np.float32))
+
+
+def test_follower_starts_with_the_largest():
+    assert Follower(3).choose(faces_at((0, 0, 10), (50, 50, 40), (200, 0, 20))) == 1
+    assert Follower(3).choose(faces_at()) is None
+
+
+def test_follower_keeps_the_person_when_a_larger_face_appears():
+    follower = Follower(3)
+    assert follower.choose(faces_at((100, 100, 40))) == 0
+    for step in range(1, 6):  # the person drifts, the larger face comes first in the list
+        assert follower.choose(faces_at((300, 50, 90), (100 + 8 * step, 100, 40))) == 1
+    assert follower.choose(faces_at((300, 50, 90))) is None  # the stranger alone is not the person
+    assert follower.choose(faces_at((300, 50, 90), (140, 100, 40))) == 1
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_follower_gives_up_after_the_gap(gap):
+    follower = Follower(gap)
+    follower.choose(faces_at((100, 100, 40)))
+    for _ in range(gap + 1):
+        assert follower.choose(faces_at((300, 50, 90))) is None
+    assert follower.choose(faces_at((300, 50, 90))) == 0
+
+
+def test_a_seen_face_resets_the_gap():
+    follower = Follower(2)
+    follower.choose(faces_at((100, 100, 40)))
+    for _ in range(3):
+        assert follower.choose(faces_at()) is None or pytest.fail("no face, no choice")
+        assert follower.choose(faces_at()) is None
+        assert follower.choose(faces_at((300, 50, 90), (100, 100, 40))) == 1
+
+
+def test_side_follower_tells_two_faces_apart():
+    follower = SideFollower(400)
+    assert follower.choose(faces_at((300, 0, 50), (50, 0, 50))) == {"left": 1, "right": 0}
+    assert follower.choose(faces_at((10, 0, 12), (300, 0, 50), (50, 0, 60))) == {"left": 2, "right": 1}
+    assert follower.choose(faces_at()) == {"left": None, "right": None}
+
+
+def test_side_follower_places_a_single_face():
+    follower = SideFollower(400)
+    assert follower.choose(faces_at((250, 0, 50))) == {"left": None, "right": 0}  # by the half it lies in
+    assert follower.choose(faces_at((50, 0, 50))) == {"left": 0, "right": None}
+    follower.choose(faces_at((10, 0, 50), (110, 0, 50)))  # both in the left half
+    assert follower.choose(faces_at((115, 0, 50))) == {"left": None, "right": 0}  # by the last box
+    assert follower.choose(faces_at((20, 0, 50))) == {"left": 0, "right": None}
+
+
+# --- the shard function ----------------------------------------------------------------------------------------------
+
+
+def video_item(video: str, path: str | None, frames: int, side: str = "", base: str = "") -> MediaItem:
+    return MediaItem("aff-wild2", video, base or video, side, 0, 0, "video", (path,) if path else (), frames)
+
+
+def run(items: list[MediaItem], root: Path, params: DetectAlign, code: str = "c", weights: str = "w") -> list[Shard]:
+    return extract(items, root, params, code, weights)
+
+
+def rows_of(shard: Shard) -> pa.Table:
+    return pq.read_table(shard.path)
+
+
+@pytest.fixture
+def release(workspace, astronaut) -> Path:
+    """A folder with one video: three frames of a face, three of grey."""
+    write_video(workspace / "raw/7.avi", [astronaut] * 3 + [GREY] * 3)
+    return workspace / "raw"
+
+
+def test_every_listed_frame_has_a_row(release, params, astronaut, mtcnn):
+    (shard,) = run([video_item("7", "7.avi", 8)], release, params)
+    table = rows_of(shard)
+    assert table["frame"].to_pylist() == list(range(1, 9))  # two rows beyond the container's end
+    assert table["found"].to_pylist() == [True] * 3 + [False] * 5
+    assert table["image"].to_pylist()[:2] == ["00001.jpg", "00002.jpg"] and set(table["video"].to_pylist()) == {"7"}
+    assert table["jpeg"].to_pylist()[3:] == [None] * 5 and table["score"].to_pylist()[3:] == [None] * 5
+    assert np.isnan(np.array(table["box"].to_pylist()[3:])).all()
+    expected = mtcnn.detect(astronaut)
+    assert table["box"][0].as_py() == pytest.approx(expected.boxes[0], abs=4)
+    crop = decode_image(table["jpeg"][0].as_py())
+    assert crop.shape == (112, 112, 3)
+    assert np.abs(crop.astype(int) - align(astronaut, expected.landmarks[0], 112)).mean() < 15
+    assert (shard.rows, shard.found, shard.reused, shard.failures) == (8, 3, False, ())
+
+
+def test_frames_after_the_list_are_kept(release, params):
+    (shard,) = run([video_item("7", "7.avi", 4)], release, params)
+    assert shard.rows == 6 and not shard.failures
+
+
+@pytest.mark.parametrize(("listed", "short"), [(9, False), (10, True)])
+def test_a_video_much_shorter_than_its_list_is_a_failure(release, params, listed, short):
+    (shard,) = run([video_item("7", "7.avi", listed)], release, params)
+    reason = "6 frames decoded, the official list has 10"
+    assert shard.failures == ((Failure("aff-wild2", "7", 7, "7.avi", reason, False),) if short else ())
+    assert shard.rows == listed and shard.found == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("empty.avi", "file is empty"),
+        ("missing.avi", "file is missing"),
+        ("garbage.avi", "no decodable video stream"),
+        (None, "no raw video and no crops of this name"),
+    ],
+)
+def test_unreadable_videos_are_failures_with_all_their_rows(release, params, path, reason):
+    (release / "empty.avi").touch()
+    (release / "garbage.avi").write_bytes(b"RIFF not really")
+    (shard,) = run([video_item("9", path, 5)], release, params)
+    assert shard.failures == (Failure("aff-wild2", "9", 0, path or "", reason, True),)
+    assert rows_of(shard)["found"].to_pylist() == [False] * 5
+
+
+def test_second_call_reuses_the_shard(release, params):
+    item = video_item("9", "missing.avi", 4)
+    first = run([item], release, params)[0]
+    content = first.path.read_bytes()
+    second = run([item], release, params)[0]
+    assert (first.reused, second.reused, second.path) == (False, True, first.path)
+    assert second.failures == first.failures and len(second.failures) == 1  # told again
+    first.path.unlink()  # made again: the same bytes
+    third = run([item], release, params)[0]
+    assert not third.reused and third.path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "reused"),
+    [
+        ({"max_failed_fraction": 0.9}, True),
+        ({"max_gap_frames": 3}, False),
+        ({"jpeg_quality": 90}, False),
+        ({"min_face_pixels": 41}, False),
+    ],
+)
+def test_only_params_that_matter_change_the_key(release, params, change, reused):
+    item = video_item("9", "missing.avi", 4)
+    run([item], release, params)
+    assert run([item], release, params.model_copy(update=change))[0].reused is reused
+
+
+def test_code_weights_and_source_change_the_key(release, params):
+    (release / "v.avi").write_bytes(b"one kind of garbage")
+    item = video_item("9", "v.avi", 4)
+    run([item], release, params)
+    assert not run([item], release, params, code="other")[0].reused
+    assert not run([item], release, params, weights="other")[0].reused
+    assert run([item], release, params)[0].reused
+    (release / "v.avi").write_bytes(b"another kind of garbage")
+    assert not run([item], release, params)[0].reused
+
+
+def test_two_people_of_one_recording_in_one_pass(release, params, astronaut, monkeypatch):
+    both = np.concatenate([astronaut, cv2.convertScaleAbs(astronaut, alpha=0.5)], axis=1)
+    write_video(release / "45.avi", [both, both])
+    passes = []
+    monkeypatch.setattr("pipeline.faces.extract.read_frames", lambda path: passes.append(path) or read_frames(path))
+    items = [video_item(f"45_{side}", "45.avi", frames, side, "45") for side, frames in (("left", 2), ("right", 3))]
+    left, right = run(items, release, params)
+    assert len(passes) == 1
+    assert rows_of(left)["found"].to_pylist() == [True, True]
+    assert rows_of(right)["found"].to_pylist() == [True, True, False]
+    assert rows_of(left)["box"][0][0].as_py() < 256 < rows_of(right)["box"][0][0].as_py()
+    bright, dark = (decode_image(rows_of(shard)["jpeg"][0].as_py()).mean() for shard in (left, right))
+    assert bright > 1.5 * dark
+    assert set(rows_of(left)["video"].to_pylist()) == {"45_left"}
+
+
+def test_crops_are_taken_byte_for_byte_with_their_gaps(workspace, params, astronaut):
+    folder = workspace / "raw/cropped/7"
+    folder.mkdir(parents=True)
+    crops = {frame: jpeg_of(np.roll(astronaut[:112, :112], frame)) for frame in (1, 2, 5)}
+    for frame, data in crops.items():
+        (folder / f"{frame:05d}.jpg").write_bytes(data)
+    (folder / "00003.jpg").write_bytes(crops[1][:200])  # truncated
+    (folder / "notes.txt").write_text("no frame")
+    item = MediaItem("aff-wild2", "7", "7", "", 0, 0, "crops", ("cropped/7",), 6)
+    (shard,) = run([item], workspace / "raw", params)
+    table = rows_of(shard)
+    assert table["frame"].to_pylist() == [1, 2, 3, 4, 5, 6]
+    assert table["found"].to_pylist() == [True, True, False, False, True, False]
+    assert [data for data in table["jpeg"].to_pylist() if data] == [crops[1], crops[2], crops[5]]
+    (failure,) = shard.failures
+    assert (failure.frame, failure.source, failure.whole) == (3, "cropped/7/00003.jpg", False)
+
+
+def test_pictures_give_their_largest_face_by_rank(workspace, params, astronaut):
+    folder = workspace / "raw/extra"
+    folder.mkdir(parents=True)
+    (folder / "b face.jpg").write_bytes(jpeg_of(astronaut))
+    (folder / "a.jpg").write_bytes(jpeg_of(GREY))
+    (folder / "c.png").write_bytes(b"broken")
+    item = MediaItem("extra", "extra", "extra", "", 0, 3, "pictures", ("extra",), 3)
+    (shard,) = run([item], workspace / "raw", params)
+    table = rows_of(shard)
+    assert table["image"].to_pylist() == ["a.jpg", "b face.jpg", "c.png"]
+    assert table["found"].to_pylist() == [False, True, False]
+    assert [failure.source for failure in shard.failures] == ["extra/c.png"]
+    part = MediaItem("extra", "extra", "extra", "", 1, 2, "pictures", ("extra",), 3)
+    assert rows_of(run([part], workspace / "raw", params)[0])["frame"].to_pylist() == [2, 3]
+
+
+# --- the stage's own decisions ---------------------------------------------------------------------------------------
+
+
+def shard_with(item: MediaItem, rows: int, *failures: Failure) -> Shard:
+    return Shard(item, Path("x.parquet"), rows, 0, failures, False)
+
+
+def test_check_bound_names_the_file():
+    items = [video_item(str(number), f"{number}.mp4", 10) for number in range(10)]
+    lost = Failure("aff-wild2", "3", 0, "3.mp4", "file is empty", True)
+    shards = [shard_with(item, 10, *([lost] if item.video == "3" else [])) for item in items]
+    check_bound(shards, [lost], 0.1)
+    check_bound([], [], 0.0)
+    with pytest.raises(MienError, match=r"10\.0% of the media.*bound 9\.0%.*first 3\.mp4: file is empty"):
+        check_bound(shards, [lost], 0.09)
+
+
+def test_check_bound_counts_a_picture_as_its_share():
+    item = MediaItem("extra", "p", "p", "", 0, 100, "pictures", ("p",), 100)
+    bad = [Failure("extra", "p", frame, f"p/{frame}.jpg", "broken", False) for frame in range(1, 4)]
+    check_bound([shard_with(item, 100, *bad)], bad, 0.03)
+    with pytest.raises(MienError, match=r"p/1\.jpg: broken"):
+        check_bound([shard_with(item, 100, *bad)], bad, 0.029)
+
+
+def test_people_of_one_recording_are_one_source_and_shards_have_names_of_their_own():
+    people = [video_item(f"45_{side}", "45.mp4", 5, side, "45") for side in ("left", "right")]
+    alone = video_item("45", "45.mp4", 5)
+    parts = [MediaItem("extra", "p", "p", "", first, 4, "pictures", ("p",), 8) for first in (0, 4)]
+    groups = by_source([people[1], *parts, alone, people[0]])
+    assert people in groups and [alone] in groups and [parts[0]] in groups and [parts[1]] in groups
+    assert len(groups) == 4
+    names = [shard_name(item) for group in groups for item in group]
+    assert len(set(names)) == 5 and "extra/p.0000004.parquet" in names and "aff-wild2/45_left.parquet" in names
