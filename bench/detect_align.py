@@ -1,8 +1,8 @@
 """Face extraction against the loop that people write with insightface, on the same file, video and detection size.
 
-Peer: `detect` and `norm_crop`, one frame after the other, with onnxruntime's own choice of threads. Ours: the shard function
-in one single-threaded process a core, as the stage runs it. Both decode, detect, align; ours also encodes the crops and writes
-the shard. The boxes of both are compared in the same run.
+Peer: `detect` and `norm_crop`, one frame after the other, with onnxruntime's own choice of threads. Ours: the shard
+function in one single-threaded process a core, as the stage runs it. Both decode, detect, align; ours also encodes
+the crops and writes the shard. The boxes of both are compared in the same run.
 
 usage: python -m bench.detect_align [--model scrfd.onnx] [--video clip.mp4] [--copies 4]
 """

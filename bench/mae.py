@@ -1,9 +1,9 @@
 """The MAE training step against the plain published formulation at equal architecture and batch.
 
-Peer: all patches are embedded by the convolution, masked by gathering afterwards, the loss is taken over all patches and
-weighted by the mask (the formulas of arXiv 2111.06377 as they are usually written). Ours gathers first. Both start from the same
-weights and draw the same masks; their losses are compared in the same run. Each side runs in a process of its own, so that peak
-memory is its own.
+Peer: all patches are embedded by the convolution, masked by gathering afterwards, the loss is taken over all patches
+and weighted by the mask (the formulas of arXiv 2111.06377 as they are usually written). Ours gathers first. Both
+start from the same weights and draw the same masks; their losses are compared in the same run. Each side runs in a
+process of its own, so that peak memory is its own.
 
 usage: python -m bench.mae
 """

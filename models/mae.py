@@ -1,7 +1,7 @@
 """Masked autoencoder (He et al. 2022, arXiv 2111.06377) on a timm ViT: only visible patches are encoded.
 
-Levers over the plain formulation, same result: patches are gathered before they are embedded, the embedding is one matrix
-product on patchified pixels, and the loss looks at masked patches only.
+Levers over the plain formulation, same result: patches are gathered before they are embedded, the embedding is one
+matrix product on patchified pixels, and the loss looks at masked patches only.
 """
 
 from typing import cast
@@ -115,8 +115,8 @@ class MAE(Trainee):
     def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees and what it makes of it: two uint8 (B, 3, H, W), hidden patches grey in the first.
 
-        Predictions are in units of each patch's own deviation, so a hidden patch is shown with the true patch's mean and
-        deviation, as the published pictures are.
+        Predictions are in units of each patch's own deviation, so a hidden patch is shown with the true patch's mean
+        and deviation, as the published pictures are.
         """
         patches = patchify(normalise(images), self.patch)
         kept, order = random_masking(patches.shape[0], patches.shape[1], self.mask_ratio, patches.device)

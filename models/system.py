@@ -24,8 +24,8 @@ class Trainee(nn.Module):
 class System(Trainee):
     """A trainee that predicts.
 
-    A batch holds uint8 `images` (B, 3, P, P) and the labels of the track's tasks: `expression` (B,) with -1 for invalid, `aus`
-    (B, 12) with -1, `va` (B, 2) with -5; `pseudo` (B,) marks faces whose labels a teacher gave.
+    A batch holds uint8 `images` (B, 3, P, P) and the labels of the track's tasks: `expression` (B,) with -1 for
+    invalid, `aus` (B, 12) with -1, `va` (B, 2) with -5; `pseudo` (B,) marks faces whose labels a teacher gave.
     """
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:

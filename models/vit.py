@@ -48,8 +48,8 @@ def sincos_position_embedding(grid: int, width: int, class_token: bool = True) -
 def grid_pool(encoder: VisionTransformer, images: Tensor, grid: int) -> Tensor:
     """Mean of the patch tokens in each cell of a grid x grid raster: images (B, 3, P, P) to (B, grid * grid * width).
 
-    Crops are aligned, so a cell is always the same part of the face: reading cells apart tells brows from mouth, where one mean
-    over all patches (grid 1) leaves that to attention.
+    Crops are aligned, so a cell is always the same part of the face: reading cells apart tells brows from mouth,
+    where one mean over all patches (grid 1) leaves that to attention.
     """
     tokens = encoder.forward_features(images)[:, encoder.num_prefix_tokens :]
     side = encoder.patch_embed.grid_size[0]

@@ -66,7 +66,9 @@ class VitHeads(System):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Probabilities (expression: softmax, aus: sigmoid) and valence-arousal in [-1, 1], over the crop and its mirror."""
+        """Probabilities (expression: softmax, aus: sigmoid) and valence-arousal in [-1, 1], over the crop and its
+        mirror.
+        """
         views = [self(images) for images in (batch["images"], batch["images"].flip(-1))]
         mean = {task: (views[0][task] + views[1][task]) / 2 for task in views[0]}
         activate = {"expression": lambda x: x.softmax(-1), "aus": torch.sigmoid, "va": torch.tanh}

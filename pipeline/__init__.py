@@ -1,1 +1,1 @@
-"""Everything between the stages and the networks: formats, faces, shards, training loop, tracking, the graph, the CLI."""
+"""Everything between the stages and the networks: formats, faces, training loop, tracking, graph, CLI."""

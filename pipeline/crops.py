@@ -1,7 +1,7 @@
 """Face crops for training: JPEG bytes in memory, decoded by threads when a batch asks for them.
 
-A crop is 5 KB as JPEG and 37 KB as pixels, so the bytes of a whole data set fit a workstation's memory where its pixels do not,
-and simplejpeg decodes 13,000 of them a second a core without the GIL.
+A crop is 5 KB as JPEG and 37 KB as pixels, so the bytes of a whole data set fit a workstation's memory where its
+pixels do not, and simplejpeg decodes 13,000 of them a second a core without the GIL.
 """
 
 from concurrent.futures import ThreadPoolExecutor

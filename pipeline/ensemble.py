@@ -1,8 +1,9 @@
 """Ensembling and post-processing, fitted on validation, with the price of that fitting measured.
 
-Fitted for each task: convex weights of the members (mean of scores), a smoothing half-window in frames (within a video, by
-frame distance), a threshold for each AU. The optimism is the tuned score minus the score of inner folds: for each group of
-base videos everything is fitted on the others and applied to it, and the metric is taken once over all of them.
+Fitted for each task: convex weights of the members (mean of scores), a smoothing half-window in frames (within a
+video, by frame distance), a threshold for each AU. The optimism is the tuned score minus the score of inner folds:
+for each group of base videos everything is fitted on the others and applied to it, and the metric is taken once over
+all of them.
 """
 
 import itertools

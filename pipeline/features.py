@@ -96,7 +96,7 @@ def features_of(extractor: Extractor, jpegs: list[bytes], batch: int) -> np.ndar
 
 
 def write_features(faces: Path, target: Path, extractor: Extractor, batch: int, provenance: dict[str, str]) -> int:
-    """Features of the faces found in one shard, keyed as they are: video, frame, feature. Returns the number of rows."""
+    """Features of the faces found in one shard, keyed as they are: video, frame, feature. Returns their number."""
     table = read_parquet(faces, ["video", "frame", "found", "jpeg"])
     table = table.filter(table["found"])
     values = features_of(extractor, table["jpeg"].to_pylist(), batch)

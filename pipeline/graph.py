@@ -10,8 +10,8 @@ from dvc.repo import Repo
 def stage_order(root: Path | None = None) -> dict[str, list[str]]:
     """Each stage of the pipeline and the stages it depends on, upstream first.
 
-    Stages are named as `dvc repro` takes them (`finetune@vit-expr`, `demo/dvc.yaml:synthesize`). A stage of another dvc.yaml
-    belongs to the pipeline when a stage of the main one needs it.
+    Stages are named as `dvc repro` takes them (`finetune@vit-expr`, `demo/dvc.yaml:synthesize`). A stage of another
+    dvc.yaml belongs to the pipeline when a stage of the main one needs it.
     """
     with Repo(str(root or Path.cwd())) as repo:
         graph = repo.index.graph

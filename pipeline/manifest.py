@@ -43,10 +43,10 @@ MEDIA_SCHEMA = pa.schema(
 class MediaItem:
     """One unit of face extraction.
 
-    kind `video`: one raw video, `paths` its file; `crops`: folders of the organisers' crops, named by frame; `aligned`: a
-    folder of crops with free names; `pictures`: a folder of whole pictures. `first` and `count` select a range of the
-    sorted names of an `aligned` or `pictures` folder. `frames` is the longest official list of this video, 0 where none
-    names it.
+    kind `video`: one raw video, `paths` its file; `crops`: folders of the organisers' crops, named by frame;
+    `aligned`: a folder of crops with free names; `pictures`: a folder of whole pictures. `first` and `count` select a
+    range of the sorted names of an `aligned` or `pictures` folder. `frames` is the longest official list of this
+    video, 0 where none names it.
     """
 
     dataset: str

@@ -1,7 +1,7 @@
 """The trained ensemble on a user's own pictures and videos.
 
-Every frame of a video gets a row, with a face or without; a picture gets a row for each of its faces, or one that says there
-is none. Scores are combined and, in videos, smoothed exactly as the submissions were.
+Every frame of a video gets a row, with a face or without; a picture gets a row for each of its faces, or one that
+says there is none. Scores are combined and, in videos, smoothed exactly as the submissions were.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Pseudo-labels: a teacher on frozen features, and the rule that decides which of its answers count.
 
-The teacher is a linear probe (one logistic regression, or one an AU). A rule is a function from the teacher's probabilities to
-a mask of accepted answers; `fixed_threshold` is FixMatch's (Sohn et al. 2020).
+The teacher is a linear probe (one logistic regression, or one an AU). A rule is a function from the teacher's
+probabilities to a mask of accepted answers; `fixed_threshold` is FixMatch's (Sohn et al. 2020).
 """
 
 import warnings

@@ -1,6 +1,7 @@
 """Atomic publishing: an output is complete or absent, never half-written.
 
-Write beside the target, fsync, then `os.replace`: the pattern of timm's checkpoint saver, for files and for directories.
+Write beside the target, fsync, then `os.replace`: the pattern of timm's checkpoint saver, for files and for
+directories.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Run one frozen backbone over all faces and keep its features.
 
 Reads `artifacts/faces/` and the encoder; writes `artifacts/features/<backbone>/<dataset>/<video>.parquet`. Run it with
-`dvc repro cache_features@<backbone>` or `python -m stages.cache_features <backbone>`. Shards are made once for each face
-shard and encoder, so new recordings cost only themselves.
+`dvc repro cache_features@<backbone>` or `python -m stages.cache_features <backbone>`. Shards are made once for each
+face shard and encoder, so new recordings cost only themselves.
 """
 
 import sys

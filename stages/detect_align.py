@@ -1,8 +1,8 @@
 """Find, follow and align the faces of every video, crop folder and picture of the manifest.
 
-Reads the raw release and `artifacts/manifest/media.parquet`; writes `artifacts/faces/<dataset>/<video>.parquet` (JPEG crop,
-box, five landmarks, score, one row for every listed frame) and `artifacts/failures.parquet`. Run it with
-`dvc repro detect_align` or `python -m stages.detect_align`. A killed run goes on where it stopped.
+Reads the raw release and `artifacts/manifest/media.parquet`; writes `artifacts/faces/<dataset>/<video>.parquet` (JPEG
+crop, box, five landmarks, score, one row for every listed frame) and `artifacts/failures.parquet`. Run it with `dvc
+repro detect_align` or `python -m stages.detect_align`. A killed run goes on where it stopped.
 """
 
 import functools
@@ -98,7 +98,7 @@ def main() -> None:
         reused = sum(s.reused for s in shards)
         run.log({"rows": rows, "faces": found, "failures": len(failures)})
         print(
-            f"detect_align: {found} faces in {rows} rows, {len(failures)} failures, {reused} of {len(shards)} shards reused"
+            f"detect_align: {found} faces in {rows} rows, {len(failures)} failures, {reused}/{len(shards)} reused"
         )
 
 

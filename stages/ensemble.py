@@ -39,7 +39,7 @@ def read_members(track: str, names: list[str], split: str) -> tuple[pa.Table, li
     strangers = {path.name for path in (SYSTEMS / track).glob("*") if path.is_dir()} - set(names)
     if strangers:
         raise MienError(
-            f"{SYSTEMS / track}/{min(strangers)} is no member of the {track} ensemble; delete it or add it to params.yaml"
+            f"{SYSTEMS / track}/{min(strangers)} is no member of this ensemble; delete it or add it to params.yaml"
         )
     members, present = [], np.zeros(0, bool)
     axis: pa.Table | None = None

@@ -1,9 +1,9 @@
 """Fine-tune one system for one track, judged by the track's official metric on the validation set.
 
 Reads the track's faces and labels, its pseudo-labels where it has any, and the pretrained encoder; writes
-`artifacts/systems/<track>/<system>/`: weights.safetensors, validation.parquet, test.parquet, metrics.json, curve.csv. Run it
-with `dvc repro finetune@<system>-<track>` or `python -m stages.finetune <system> <track>`. A killed run goes on from its last
-checkpoint.
+`artifacts/systems/<track>/<system>/`: weights.safetensors, validation.parquet, test.parquet, metrics.json, curve.csv.
+Run it with `dvc repro finetune@<system>-<track>` or `python -m stages.finetune <system> <track>`. A killed run goes
+on from its last checkpoint.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Read an official release (a loose folder or an imported pack) into the manifest.
 
-Reads `data.root`; writes `artifacts/manifest/`: `labels/<track>.parquet`, `templates/<track>.parquet` with the official file
-verbatim beside it, `splits.parquet`, `media.parquet`, `card.json`. Run it with `dvc repro ingest` or `python -m stages.ingest`.
+Reads `data.root`; writes `artifacts/manifest/`: `labels/<track>.parquet`, `templates/<track>.parquet` with the
+official file verbatim beside it, `splits.parquet`, `media.parquet`, `card.json`. Run it with `dvc repro ingest` or
+`python -m stages.ingest`.
 """
 
 import json

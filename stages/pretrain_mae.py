@@ -1,8 +1,8 @@
 """Pretrain the encoder as a masked autoencoder on all crops that the tracks' rules allow.
 
-Reads the faces of `pretrain_mae.sources` and the list of training videos (no labels); writes `artifacts/mae/`: encoder.safetensors,
-meta.json, curve.csv, reconstruction.png. Run it with `dvc repro pretrain_mae` or `python -m stages.pretrain_mae`. A killed run
-goes on from its last checkpoint.
+Reads the faces of `pretrain_mae.sources` and the list of training videos (no labels); writes `artifacts/mae/`:
+encoder.safetensors, meta.json, curve.csv, reconstruction.png. Run it with `dvc repro pretrain_mae` or `python -m
+stages.pretrain_mae`. A killed run goes on from its last checkpoint.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """Label the unlabelled faces with a teacher that has seen one track's labels and nothing else.
 
-Reads cached features and the track's training labels; writes `artifacts/pseudo/<track>/`: labels.parquet (label, -1 where the
-teacher is not sure, and confidence) and metrics.json with the thresholds used. Run it with `dvc repro pseudo_label@<track>` or
-`python -m stages.pseudo_label <track>`. One stage a track keeps the uni-task rule visible in the graph.
+Reads cached features and the track's training labels; writes `artifacts/pseudo/<track>/`: labels.parquet (label, -1
+where the teacher is not sure, and confidence) and metrics.json with the thresholds used. Run it with `dvc repro
+pseudo_label@<track>` or `python -m stages.pseudo_label <track>`. One stage a track keeps the uni-task rule visible in
+the graph.
 """
 
 import json
@@ -79,9 +80,7 @@ def pseudo_label(track: str, params: Params) -> None:
             (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
         run.log({"teacher_validation_score": score, "accepted_fraction": metrics["accepted_fraction"]})
         run.artifact(PSEUDO / track / "metrics.json")
-        print(
-            f"pseudo_label {track}: teacher {score:.3f}, {metrics['accepted_fraction']:.0%} of {len(pool)} faces accepted"
-        )
+        print(f"pseudo_label {track}: teacher {score:.3f}, {metrics['accepted_fraction']:.0%} of {len(pool)} faces")
 
 
 def main() -> None:

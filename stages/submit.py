@@ -53,7 +53,7 @@ def submit(track: str, params: Params) -> None:
         run.log({"rows": len(table), "filled": len(filled)})
         run.artifact(SUBMISSIONS / track)
         print(
-            f"submit {track}: {SUBMISSIONS / track / params.submit.file_name}, {len(table)} rows, {len(filled)} filled, checked"
+            f"submit {track}: {SUBMISSIONS / track / params.submit.file_name}, {len(table)} rows ({len(filled)} filled)"
         )
 
 

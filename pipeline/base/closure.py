@@ -1,7 +1,8 @@
 """The import closure of a module: every project file its code can reach.
 
-DVC sees only the files listed as `deps`; a stage whose imported module changed would look fresh (dvc#9195). A test compares
-this closure with the deps in dvc.yaml, and the work store keys shards by the digest of the code that made them.
+DVC sees only the files listed as `deps`; a stage whose imported module changed would look fresh (dvc#9195). A test
+compares this closure with the deps in dvc.yaml, and the work store keys shards by the digest of the code that made
+them.
 """
 
 import ast

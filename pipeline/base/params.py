@@ -1,4 +1,4 @@
-"""params.yaml as frozen, validated models: one a section, units in the names, an unknown key is an error that names it."""
+"""params.yaml as frozen, validated models: one a section, units in the names, an unknown key is a named error."""
 
 import re
 from pathlib import Path
@@ -126,7 +126,7 @@ class PretrainMae(Section):
 
 
 class Backbone(Section):
-    """A frozen feature network: our own `encoder`, or any timm name with a local weight file declared in weights.yaml."""
+    """A frozen feature network: our own `encoder`, or any timm name with local weights (see weights.yaml)."""
 
     name: str
     weights: str | None = None
@@ -214,7 +214,7 @@ def _refuse_secrets(node: Any, path: str, where: str) -> None:
         for key, value in node.items():
             if SECRET.search(str(key)):
                 raise MienError(
-                    f"{path}: {where}{key} looks like a secret; params are copied everywhere, keep it in the environment"
+                    f"{path}: {where}{key} looks like a secret; keep it in the environment, params are copied"
                 )
             _refuse_secrets(value, path, f"{where}{key}.")
     elif isinstance(node, list):

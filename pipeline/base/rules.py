@@ -24,6 +24,6 @@ def check_pretraining(sources: Iterable[str], tracks: Iterable[str]) -> None:
         for source in sources:
             if source not in PRETRAINING_ALLOWED[track]:
                 raise MienError(
-                    f"params.yaml: pretrain_mae.sources: {source} may not be used in pre-training for the {track.upper()} track; "
+                    f"params.yaml: pretrain_mae.sources: {source} may not be used in pre-training for {track.upper()}; "
                     f"remove it, or remove {track} from ensemble.members"
                 )

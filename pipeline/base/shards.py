@@ -1,7 +1,8 @@
 """Parquet shards: one writer whose bytes depend on the rows alone.
 
-Rows sorted by the caller; 256 rows a group for crops and 1,024 for features, so that a random row is cheap; JPEG and float
-columns uncompressed (they do not shrink), strings in zstd with a dictionary; provenance in the schema's metadata.
+Rows sorted by the caller; 256 rows a group for crops and 1,024 for features, so that a random row is cheap; JPEG and
+float columns uncompressed (they do not shrink), strings in zstd with a dictionary; provenance in the schema's
+metadata.
 """
 
 from pathlib import Path

@@ -41,15 +41,15 @@ def _file_digest(path: Path, name: str) -> str:
 
 
 def locked_outs() -> dict[str, str]:
-    """md5 of each output that a dvc.lock of this workspace knows, by its path from the project's root."""
-    found = {}
+    """md5 of each output that a dvc.lock of this workspace knows, by its path from the project's root.
+
+    demo/dvc.yaml works from the root (`wdir: ..`), so its paths need no change.
+    """
+    found: dict[str, str] = {}
     for lock in (Path("dvc.lock"), Path("demo/dvc.lock")):
         tree = yaml.load(lock.read_text(), yaml.CSafeLoader) if lock.is_file() else {}
         for stage in (tree.get("stages") or {}).values():
-            for out in stage.get("outs", []):
-                found[os.path.normpath(lock.parent / out["path"]) if lock.parent != Path() else out["path"]] = out.get(
-                    "md5", ""
-                )
+            found |= {out["path"].removeprefix("../"): out.get("md5", "") for out in stage.get("outs", [])}
     return found
 
 

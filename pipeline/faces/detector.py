@@ -1,7 +1,8 @@
 """The detector named by `detect_align.detector` in params.yaml.
 
-`mtcnn` is embedded; `insightface:<file.onnx>` is a local SCRFD file; `insightface:<pack>` is a model pack that insightface
-downloads into `.work/insightface` when it is not there yet (the only network access, and only when a pack is asked for).
+`mtcnn` is embedded; `insightface:<file.onnx>` is a local SCRFD file; `insightface:<pack>` is a model pack that
+insightface downloads into `.work/insightface` when it is not there yet (the only network access, and only when a pack
+is asked for).
 """
 
 from pathlib import Path

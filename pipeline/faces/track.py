@@ -61,8 +61,8 @@ class Follower:
 class SideFollower:
     """Follows the left and the right person of one recording, as the official names `_left` and `_right` say.
 
-    With two faces or more, the two strongest are told apart by their position. A single face goes to the side whose last
-    box it continues, or to the half of the picture it lies in.
+    With two faces or more, the two strongest are told apart by their position. A single face goes to the side whose
+    last box it continues, or to the half of the picture it lies in.
     """
 
     def __init__(self, width: int) -> None:

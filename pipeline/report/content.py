@@ -19,7 +19,8 @@ from pipeline.rows import find_rows
 from pipeline.scoring import Tasks, decide, read_predictions, task_arrays
 from pipeline.tracks import CLASSES, DATASET_OF
 
-# Validation scores of the organisers' own baselines on the real data (sites of editions 7, 8 and 11); LSD's was not published.
+# Validation scores of the organisers' own baselines on the real data (sites of editions 7, 8 and 11); LSD's was not
+# published.
 OFFICIAL = {"expr": 0.25, "au": 0.39, "va": 0.22, "mtl": 0.45, "lsd": None}
 METRIC = {
     "expr": "mean F1 of 8 expressions",

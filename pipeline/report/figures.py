@@ -45,7 +45,15 @@ def confusion(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]) -> 
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(counts.shape):
             colour = "white" if share[row, column] > 0.55 else "#222222"
-            axes.text(float(column), float(row), str(counts[row, column]), ha="center", va="center", fontsize=7.5, color=colour)
+            axes.text(
+                float(column),
+                float(row),
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color=colour,
+            )
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("decided")

@@ -1,4 +1,6 @@
-"""Training checkpoints without pickle: tensors in safetensors, everything else in JSON, trusted only with its checksum."""
+"""Training checkpoints without pickle: tensors in safetensors, everything else in JSON, trusted only with its
+checksum.
+"""
 
 import json
 import shutil

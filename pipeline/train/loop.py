@@ -1,7 +1,7 @@
 """The one training loop, for pretraining and for every system.
 
-A trainee is a module with `losses(batch)`: named parts whose sum is minimised. Randomness is a function of (seed, step) and
-the state after a step lies in `.work/`, so a killed run ends in the same bytes as an undisturbed one.
+A trainee is a module with `losses(batch)`: named parts whose sum is minimised. Randomness is a function of (seed,
+step) and the state after a step lies in `.work/`, so a killed run ends in the same bytes as an undisturbed one.
 """
 
 import time
@@ -37,8 +37,9 @@ LOG_EVERY = 10
 class Training:
     """One training run: what to train, on which batches, and how to judge it.
 
-    `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation); `evaluate(module)` returns the official metric, higher is better,
-    or is None where the last step is the result. `log` receives metrics and their step.
+    `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation);
+    `evaluate(module)` returns the official metric, higher is better, or is None where the last step is the result.
+    `log` receives metrics and their step.
     """
 
     name: str

@@ -28,7 +28,7 @@ def build_mae(vit: Vit, params: PretrainMae) -> MAE:
 
 
 def training_videos(dataset: str) -> set[str] | None:
-    """Videos of a data set that are for training in every track; None for the unlabelled extras, which have no split."""
+    """Videos of a data set that are for training in every track; None for the extras, which have no split."""
     if dataset == EXTRA:
         return None
     table = read_parquet(SPLITS).to_pandas()
