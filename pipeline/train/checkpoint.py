@@ -69,7 +69,7 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any
             path = seal.with_suffix(".safetensors")
             if sha256_of(path) == content["sha256"]:
                 return content["step"], load_file(path), content["meta"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # TypeError: JSON of another shape
             continue
     return None
 
