@@ -11,6 +11,8 @@ SHARED = ROOT.parent / "shared"
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# The networks are tiny: on a busy machine, threads that wait for each other cost twenty times what they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
