@@ -47,8 +47,8 @@ def locked_outs() -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for lock in (Path("dvc.lock"), Path("demo/dvc.lock")):
-        tree = yaml.load(lock.read_text(), yaml.CSafeLoader) if lock.is_file() else {}
-        for stage in (tree.get("stages") or {}).values():
+        tree = yaml.load(lock.read_text(), yaml.CSafeLoader) if lock.is_file() else None
+        for stage in ((tree or {}).get("stages") or {}).values():
             found |= {out["path"].removeprefix("../"): out.get("md5", "") for out in stage.get("outs", [])}
     return found
 
@@ -194,7 +194,8 @@ class Run:
             step()
         except Exception as error:  # any failure of the tracking server must cost no result
             self._delivery = None
-            first = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            text = without_credentials(str(error)) or type(error).__name__  # clients put the whole URI into messages
+            first = text.splitlines()[0][:160]
             print(f"warning: MLflow run not delivered yet ({first}); kept in {STATE / 'spool'}", file=sys.stderr)
 
     def _open(self) -> None:
@@ -224,12 +225,19 @@ class Run:
 
 
 def deliver_spool(delivery: Delivery) -> int:
-    """Deliver the runs that found no server; returns how many."""
-    waiting = sorted((STATE / "spool").glob("*.json"))
-    for path in waiting:
-        delivery.whole(json.loads(path.read_text()))
+    """Deliver the runs that found no server; returns how many. A damaged file is put aside, with a warning."""
+    delivered = 0
+    for path in sorted((STATE / "spool").glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+        except ValueError:
+            path.rename(path.with_suffix(".json.unreadable"))
+            print(f"warning: {path} is damaged and cannot be delivered to MLflow; put aside", file=sys.stderr)
+            continue
+        delivery.whole(record)
         path.unlink()
-    return len(waiting)
+        delivered += 1
+    return delivered
 
 
 def _run_json(run: Run, seconds: float) -> str:
