@@ -36,7 +36,8 @@ def astronaut() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def params(root) -> DetectAlign:
-    return load_params(root / "params.yaml").detect_align
+    fixed = {"detector": "mtcnn", "min_face_pixels": 40, "crop_pixels": 112, "jpeg_quality": 95, "max_gap_frames": 15}
+    return load_params(root / "params.yaml").detect_align.model_copy(update=fixed)
 
 
 @pytest.fixture(scope="module")

