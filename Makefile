@@ -37,6 +37,7 @@ tests: $(READY) ## pytest
 
 bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detect_align
+	@python -m bench.detectors
 	@python -m bench.mae
 
 ui: $(READY) ## Open MLflow's pages on http://127.0.0.1:5000

@@ -25,7 +25,7 @@ RESULT = Path("docs/benchmarks/mae.json")
 BATCH, STEPS = 128, 12
 # (name, image, patch, encoder width, depth, heads), decoder (width, depth, heads)
 SIZES = {
-    "demo": ((64, 8, 128, 6, 4), (96, 2, 3)),
+    "demo": ((64, 8, 96, 4, 4), (64, 2, 4)),
     "ViT-Ti 112, decoder 128x4": ((112, 16, 192, 12, 3), (128, 4, 4)),
     "ViT-Ti 112, decoder 512x8": ((112, 16, 192, 12, 3), (512, 8, 16)),
 }

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.abaw.smooth import smooth
+from pipeline.abaw.splits import grouped_folds
 from pipeline.base.params import Ensemble
 from pipeline.errors import MienError
 from pipeline.scoring import Tasks, decide, official_score
@@ -123,10 +124,11 @@ def predict(fitted: dict[str, Fitted], axis: Axis, members: list[Tasks]) -> Task
 
 
 def fold_of(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold number of each row; rows of one group stay together, groups are dealt out shuffled by the seed."""
-    names, codes = np.unique(groups, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return (order % min(folds, len(names)))[codes]
+    """Fold number of each row, whole groups together; as many folds as there are groups where those are fewer."""
+    count = len(np.unique(groups))
+    if count < 2:
+        return np.zeros(len(groups), np.int64)
+    return grouped_folds(groups.astype(str).tolist(), min(folds, count), seed)
 
 
 def inner_fold_decisions(track: str, axis: Axis, members: list[Tasks], labels: Tasks, params: Ensemble) -> Tasks:

@@ -97,9 +97,7 @@ def main() -> None:
         rows, found = sum(s.rows for s in shards), sum(s.found for s in shards)
         reused = sum(s.reused for s in shards)
         run.log({"rows": rows, "faces": found, "failures": len(failures)})
-        print(
-            f"detect_align: {found} faces in {rows} rows, {len(failures)} failures, {reused}/{len(shards)} reused"
-        )
+        print(f"detect_align: {found} faces in {rows} rows, {len(failures)} failures, {reused}/{len(shards)} reused")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Read an official release (a loose folder or an imported pack) into the manifest.
 
 Reads `data.root`; writes `artifacts/manifest/`: `labels/<track>.parquet`, `templates/<track>.parquet` with the
-official file verbatim beside it, `splits.parquet`, `media.parquet`, `card.json`. Run it with `dvc repro ingest` or
-`python -m stages.ingest`.
+official file verbatim beside it, `splits.parquet`, `media.parquet`, `card.json`, `quality.json`. Run it
+with `dvc repro ingest` or `python -m stages.ingest`.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.abaw.release import find_release
+from pipeline.abaw.validate import validate_release
 from pipeline.base.command import run_main
 from pipeline.base.params import load_params
 from pipeline.base.shards import write_parquet
@@ -62,6 +63,8 @@ def main() -> None:
         media = manifest.media()
         write_parquet(out / "media.parquet", media_table(media))
         card["media"] = dict(sorted(Counter(f"{item.dataset}/{item.kind}" for item in media).items()))
+        quality = validate_release(root, decode_limit=0)  # every picture is decoded by the next stage anyway
+        (out / "quality.json").write_text(json.dumps(quality.to_json(), indent=1) + "\n")
         card["skipped"] = [[path.as_posix(), reason] for path, reason in release.skipped]
         (out / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
         run.log({f"rows_{track}": sum(s["rows"] for s in splits.values()) for track, splits in card["tracks"].items()})

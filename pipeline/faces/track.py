@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.faces.detections import Detections
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Intersection over union of one box (4,) with each of (N, 4)."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     intersection = np.prod(np.clip(high - low, 0, None), axis=1)
@@ -46,7 +46,7 @@ class Follower:
         if not len(faces):
             return None
         assert self.box is not None
-        closeness = _overlap(self.box, faces.boxes) - _offset(self.box, faces.boxes)
+        closeness = overlap(self.box, faces.boxes) - _offset(self.box, faces.boxes)
         best = int(np.argmax(closeness))
         return best if closeness[best] > -1 else None
 
