@@ -79,8 +79,6 @@ class VitHeads(System):
         return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
 
     def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay (timm's convention): embedding, blocks, then norm and heads."""
-        return {
-            "stem": r"^encoder\.(?:cls_token|pos_embed|patch_embed)",
-            "blocks": [(r"^encoder\.blocks\.(\d+)", None), (r"^.*", (99999,))],
-        }
+        """Layer groups for layer decay (timm's convention): embedding, blocks; what is left, the heads, comes last."""
+        blocks = [(r"^encoder\.blocks\.(\d+)", None), (r"^encoder\.norm", (99999,))]  # 99999: with the last block
+        return {"stem": r"^encoder\.(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}

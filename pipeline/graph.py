@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import networkx as nx
-import yaml
 from dvc.repo import Repo
 
 
@@ -21,18 +20,3 @@ def stage_order(root: Path | None = None) -> dict[str, list[str]]:
         return {
             s.addressing: sorted(d.addressing for d in graph.successors(s) if not d.is_data_source) for s in ordered
         }
-
-
-def stage_dependencies(path: Path = Path("dvc.yaml")) -> dict[str, list[str]]:
-    """Files and folders that each stage of a dvc.yaml lists as `deps`, templates resolved by DVC."""
-    with Repo(str(path.parent)) as repo:
-        return {
-            stage.addressing: sorted(dep.def_path for dep in stage.deps if not dep.def_path.endswith(".yaml"))
-            for stage in repo.index.stages
-            if not stage.is_data_source
-        }
-
-
-def locked_stages(path: Path = Path("dvc.lock")) -> dict[str, dict]:
-    """The stages of a dvc.lock, empty where there is none."""
-    return (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.is_file() else {}

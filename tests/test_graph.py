@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import flows
 from pipeline.errors import MienError
-from pipeline.graph import locked_stages, stage_order
+from pipeline.graph import stage_order
 
 GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
 
@@ -54,14 +54,6 @@ def test_tracks_do_not_mix(order):
             queue += order[stage]
         others = {t for t in ("expr", "au", "va", "mtl", "lsd") if t != track}
         assert not {s for s in above if "@" in s and re.split("[@-]", s)[-1] in others}
-
-
-def test_locked_stages(tmp_path):
-    assert locked_stages(tmp_path / "dvc.lock") == {}
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  a:\n    cmd: x\n")
-    assert locked_stages(tmp_path / "dvc.lock") == {"a": {"cmd": "x"}}
-    (tmp_path / "dvc.lock").write_text("")
-    assert locked_stages(tmp_path / "dvc.lock") == {}
 
 
 # --- the flow --------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_layer_decay_falls_towards_the_stem():
     assert set(scale) == set(names.values())
     assert scale["heads.expression.weight"] == 1.0
     block = [scale[f"encoder.blocks.{i}.mlp.fc1.weight"] for i in range(2)]
-    assert scale["encoder.pos_embed"] < block[0] < block[1] <= 1 and block[0] / block[1] == pytest.approx(0.5)
+    assert scale["encoder.pos_embed"] < block[0] < block[1] < 1 and block[0] / block[1] == pytest.approx(0.5)
     assert decay["heads.expression.weight"] == 0.05
     assert [decay[n] for n in ("heads.expression.bias", "encoder.cls_token", "encoder.norm.weight")] == [0, 0, 0]
 

@@ -150,8 +150,10 @@ class Delivery:
         """Attach the artifacts and end the run."""
         for path in (*COMMON_ARTIFACTS, *record["artifacts"]):
             if Path(path).exists():
-                send = self.client.log_artifacts if Path(path).is_dir() else self.client.log_artifact
-                send(run_id, path)
+                if Path(path).is_dir():
+                    self.client.log_artifacts(run_id, path, artifact_path=path)
+                else:
+                    self.client.log_artifact(run_id, path)
         self.client.set_terminated(run_id, record["status"], record.get("ended_ms"))
 
     def whole(self, record: dict[str, Any]) -> str:

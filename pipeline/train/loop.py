@@ -101,6 +101,7 @@ class _State:
         self.best: dict[str, Tensor] = {}
         self.best_score = float("-inf")
         self.step = 0
+        self.loss = torch.zeros(())
         self._saved = time.monotonic()
         self._resume()
 
@@ -126,17 +127,23 @@ class _State:
         self.optimizer.step()
         if self.ema:
             self.ema.update(self.module, step=step)
+        self.loss = loss.detach()
         if step % LOG_EVERY == 0 or step + 1 == params.steps:
             self._log(step, {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}, "gradient_norm": norm}, rate)
 
     def _log(self, step: int, tensors: dict[str, Tensor], rate: float) -> None:
+        self.check_loss(step)
         row = {name: round(float(tensor.detach()), 6) for name, tensor in tensors.items()} | {"learning_rate": rate}
-        if not np.isfinite(row["loss"]):
-            raise MienError(
-                f"{self.run.name}: the loss is {row['loss']} at step {step}; lower the learning rate in params.yaml"
-            )
         self.run.history.append({"step": step, **row})
         self.run.log(row, step)
+
+    def check_loss(self, step: int) -> None:
+        """Stop on a loss that is not finite, before it is logged or kept in a checkpoint."""
+        if not torch.isfinite(self.loss):
+            found = float(self.loss)
+            raise MienError(
+                f"{self.run.name}: the loss is {found} at step {step}; lower the learning rate in params.yaml"
+            )
 
     def judge(self, step: int) -> None:
         """Measure the official metric; the best step's weights are kept."""
@@ -158,6 +165,7 @@ class _State:
         """Write a checkpoint every `checkpoint_seconds`, and one at the end for what the stage does next."""
         if time.monotonic() - self._saved < self.run.checkpoint_seconds and step < self.run.optimise.steps:
             return
+        self.check_loss(step)
         parts: dict[str, Any] = {
             "module": self.module,
             "optimizer": optimizer_tensors(self.optimizer),
