@@ -38,7 +38,7 @@ class VitHeads(System):
         outputs_of = {"expression": expressions, "aus": 12 * aus, "va": 2 * va}
         linear = {task: nn.Linear(width, outputs) for task, outputs in outputs_of.items() if outputs}
         for head in linear.values():
-            nn.init.trunc_normal_(head.weight, std=0.02)
+            nn.init.trunc_normal_(head.weight, std=2e-5)  # as MAE fine-tunes: all classes start equal
         self.heads = nn.ModuleDict(linear)
         self.label_smoothing = label_smoothing
         self.pseudo_weight = pseudo_weight
