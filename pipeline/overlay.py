@@ -52,12 +52,17 @@ def _panel(image: np.ndarray, row: Row, scale: float) -> None:
     _text(image, active or "no AU", (6, y + step), scale * 0.75)
 
 
+def with_ending(target: Path, suffix: str) -> Path:
+    """`clip.mov` to `clip.mov.mp4`: two files that differ in their suffix alone keep two copies."""
+    return target if target.suffix.lower() == suffix else target.with_name(target.name + suffix)
+
+
 def overlay_video(source: Path, rows: list[Row], target: Path) -> None:
     """Write an mp4 of `source` with the rows of each frame drawn on it."""
     by_frame: dict[int, list[Row]] = {}
     for row in rows:
         by_frame.setdefault(row["frame"], []).append(row)
-    target = target.with_suffix(".mp4")
+    target = with_ending(target, ".mp4")
     with atomic_path(target) as temporary:
         writer = None
         moving = temporary.with_suffix(".part.mp4")  # OpenCV chooses the container by the suffix
@@ -79,5 +84,5 @@ def overlay_video(source: Path, rows: list[Row], target: Path) -> None:
 def overlay_picture(source: Path, rows: list[Row], target: Path) -> None:
     """Write a PNG of `source` with its rows drawn on it."""
     _, png = cv2.imencode(".png", draw(decode_image(source.read_bytes()), rows))
-    with atomic_path(target.with_suffix(".png")) as temporary:
+    with atomic_path(with_ending(target, ".png")) as temporary:
         temporary.write_bytes(png.tobytes())

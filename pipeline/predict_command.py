@@ -48,7 +48,7 @@ def predict_all(source: Path, output: Path, overlay: Path | None) -> int:
         print(f"[{number}/{len(media)}] {path}: {frames} frames, {faces} faces, {len(found) - faces} rows without one")
         if overlay:
             write = overlay_video if path.suffix.lower() in VIDEO_SUFFIXES else overlay_picture
-            write(path, found, overlay / path.name)
+            write(path, found, overlay / (path.relative_to(source) if source.is_dir() else path.name))
     if not rows:
         raise MienError(f"{source}: nothing could be decoded")
     write_rows(rows, output)

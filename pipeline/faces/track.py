@@ -23,29 +23,31 @@ class Follower:
     """Follows one person through a video.
 
     A face continues the track when it overlaps the last box or its centre lies within one face width of it. After
-    `max_gap_frames` without one, the largest face starts the track again.
+    `max_gap_frames` without one, the largest face starts the track again; a track that was seen for fewer frames than
+    that is given up as soon, so that one false detection does not hide the person who comes next.
     """
 
     def __init__(self, max_gap_frames: int) -> None:
         self.max_gap_frames = max_gap_frames
         self.box: np.ndarray | None = None
         self.gap = 0
+        self.seen = 0
 
     def choose(self, faces: Detections) -> int | None:
         """Index of the followed face among `faces`, or None."""
-        chosen = self._continue(faces) if self.box is not None else self._start(faces)
+        chosen = self._continue(faces)
+        if chosen is None and self.gap >= min(self.max_gap_frames, self.seen):
+            self.box, self.seen = None, 0
+            chosen = self._start(faces)
         if chosen is None:
             self.gap += 1
-            if self.gap > self.max_gap_frames:
-                self.box = None
         else:
-            self.box, self.gap = faces.boxes[chosen], 0
+            self.box, self.gap, self.seen = faces.boxes[chosen], 0, self.seen + 1
         return chosen
 
     def _continue(self, faces: Detections) -> int | None:
-        if not len(faces):
+        if self.box is None or not len(faces):
             return None
-        assert self.box is not None
         closeness = overlap(self.box, faces.boxes) - _offset(self.box, faces.boxes)
         best = int(np.argmax(closeness))
         return best if closeness[best] > -1 else None
