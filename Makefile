@@ -40,6 +40,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detect_align
 	@python -m bench.detectors
 	@python -m bench.mae
+	@python -m bench.official_size
 
 seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 	@python -m bench.seeds
