@@ -15,6 +15,7 @@ import yaml
 from pipeline.abaw.check import check_file
 from pipeline.base.closure import ROOT
 
+pytestmark = pytest.mark.timeout(1800)  # the first test makes the clone: 22 stages
 TRACKS = ("expr", "au", "va", "mtl", "lsd")
 TINY_DEMO = {
     "videos": {"train": 3, "validation": 2, "test": 2, "frames": 24},
