@@ -86,7 +86,8 @@ def test_a_run_holds_everything(tracked, monkeypatch):
     assert (dataset.dataset.name, dataset.dataset.digest) == ("in.txt", "a43c1b0aa53a0c908810c06ab1ff3967")
     assert {tag.key: tag.value for tag in dataset.tags}["dvc.md5"] == "a43c1b0aa53a0c908810c06ab1ff3967"
     names = {file.path for file in tracked.list_artifacts(stored.info.run_id)}
-    assert {"params.yaml", "result.json"} <= names
+    assert {"params.yaml", "folder"} <= names  # a folder keeps its path: two may hold files of the same name
+    assert [f.path for f in tracked.list_artifacts(stored.info.run_id, "folder")] == ["folder/result.json"]
     assert spooled() == []
 
 
