@@ -9,10 +9,10 @@ export DO_NOT_TRACK := 1
 export MLFLOW_LOGGING_LEVEL := WARNING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint types tests bench seeds ui lock clean
+.PHONY: help setup repro test lint types tests bench ablate full-size seeds ui lock clean
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv from requirements.lock (also done by the others when missing)
 
@@ -41,6 +41,12 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detectors
 	@python -m bench.mae
 	@python -m bench.official_size
+
+ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
+	@python -m bench.ablate
+
+full-size: $(READY) ## One training step of each system at its published size, into docs/benchmarks/ (after repro)
+	@python -m bench.full_size
 
 seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 	@python -m bench.seeds

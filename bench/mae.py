@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.mae import MAE, gather_tokens, patchify, random_masking
+from models.mae import MAE
+from models.masking import gather_tokens, patchify, random_masking
 from models.vit import build_vit, normalise
 
 RESULT = Path("docs/benchmarks/mae.json")

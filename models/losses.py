@@ -1,5 +1,7 @@
 """The tasks' losses under their masks: -1 marks an invalid expression or AU, -5 an invalid valence or arousal."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,3 +40,24 @@ def va_loss(predictions: Tensor, labels: Tensor) -> Tensor:
     return sum((1 - concordance(predictions[valid, i], labels[valid, i]) for i in range(2)), torch.zeros(())) * (
         1.0 if valid.any() else 0.0
     )
+
+
+def au_sum_loss(logits: Tensor, labels: Tensor, pos_weight: Tensor) -> Tensor:
+    """Binary cross-entropy summed over the valid units of a frame and averaged over the frames of the batch (EMMA).
+
+    Shapes as in `au_loss`; a frame without any valid unit counts in the average.
+    """
+    target = labels.clamp_min(0).float()
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=pos_weight)
+    return (loss * (labels >= 0)).sum() / len(labels)
+
+
+def jensen_shannon(probabilities: Sequence[Tensor], least: float = 1e-4) -> Tensor:
+    """Mean over the N views of KL(view || mean of the views), each (B, C) and averaged over batch *and* classes.
+
+    Averaging over classes too is what masked CoTEX does: against the usual sum over classes its weight of 100 is one
+    of 100 / C. Logarithms are taken of values no smaller than `least`.
+    """
+    mean = torch.stack(list(probabilities)).mean(dim=0)
+    log_mean = mean.clamp_min(least).log()
+    return torch.stack([(p * (p.clamp_min(least).log() - log_mean)).mean() for p in probabilities]).mean()

@@ -4,22 +4,14 @@ Levers over the plain formulation, same result: patches are gathered before they
 matrix product on patchified pixels, and the loss looks at masked patches only.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from models.masking import encode_visible, gather_tokens, patchify, random_masking
 from models.system import Batch, Trainee
 from models.vit import normalise, sincos_position_embedding
-
-
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """(B, 3, H, W) to (B, tokens, 3 * patch * patch), channels first as in the embedding's convolution."""
-    batch, channels, height, width = images.shape
-    x = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
 
 
 def unpatchify(patches: Tensor, patch: int) -> Tensor:
@@ -28,17 +20,6 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     grid = round(tokens**0.5)
     x = patches.reshape(batch, grid, grid, 3, patch, patch)
     return x.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, grid * patch, grid * patch)
-
-
-def random_masking(batch: int, tokens: int, mask_ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Per-sample random order: indices of the kept tokens (B, kept) and of all tokens kept-first (B, tokens)."""
-    order = torch.rand(batch, tokens, device=device).argsort(dim=1)
-    return order[:, : int(tokens * (1 - mask_ratio))], order
-
-
-def gather_tokens(x: Tensor, indices: Tensor) -> Tensor:
-    """Pick tokens: x (B, N, D), indices (B, K) to (B, K, D)."""
-    return x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class MAE(Trainee):
@@ -73,13 +54,7 @@ class MAE(Trainee):
 
     def forward_encoder(self, patches: Tensor, kept: Tensor) -> Tensor:
         """Visible patches only: (B, tokens, 3pp), (B, kept) to (B, 1 + kept, width)."""
-        encoder = self.encoder
-        position = cast(Tensor, encoder.pos_embed)
-        projection = encoder.patch_embed.proj
-        x = F.linear(gather_tokens(patches, kept), projection.weight.flatten(1), projection.bias)
-        x = x + gather_tokens(position[:, 1:].expand(len(x), -1, -1), kept)
-        class_token = (cast(Tensor, encoder.cls_token) + position[:, :1]).expand(len(x), -1, -1)
-        return encoder.norm(encoder.blocks(torch.cat([class_token, x], dim=1)))
+        return encode_visible(self.encoder, patches, kept)
 
     def forward_decoder(self, latent: Tensor, order: Tensor) -> Tensor:
         """Mask tokens join the latent, all in their own places: predicted patches (B, tokens, 3pp)."""

@@ -45,16 +45,32 @@ def sincos_position_embedding(grid: int, width: int, class_token: bool = True) -
     return embedding[None]
 
 
-def grid_pool(encoder: VisionTransformer, images: Tensor, grid: int) -> Tensor:
-    """Mean of the patch tokens in each cell of a grid x grid raster: images (B, 3, P, P) to (B, grid * grid * width).
+def readout_width(width: int, grid: int) -> int:
+    """Length of what `read_tokens` gives."""
+    return max(1, grid) ** 2 * width
 
-    Crops are aligned, so a cell is always the same part of the face: reading cells apart tells brows from mouth,
-    where one mean over all patches (grid 1) leaves that to attention.
+
+def read_tokens(tokens: Tensor, grid: int) -> Tensor:
+    """What a head reads of a ViT's output (B, 1 + tokens, width), the class token first.
+
+    Grid 0 is the class token (B, width); else the mean of the patch tokens in each cell of a grid x grid raster (B,
+    grid * grid * width). Crops are aligned, so a cell is always the same part of the face: reading cells apart tells
+    brows from mouth, where one mean over all patches (grid 1) or the class token leaves that to attention, which a
+    short training does not teach.
     """
-    tokens = encoder.forward_features(images)[:, encoder.num_prefix_tokens :]
-    side = encoder.patch_embed.grid_size[0]
-    maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+    if grid == 0:
+        return tokens[:, 0]
+    side = round((tokens.shape[1] - 1) ** 0.5)
+    maps = tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
     return F.adaptive_avg_pool2d(maps, grid).flatten(1)
+
+
+def layer_groups(encoder: str) -> dict:
+    """Layer groups for layer decay of a module whose ViTs are the children that `encoder` matches (timm's convention):
+    embedding, then block by block; what is left, the heads, comes last.
+    """
+    blocks = [(rf"^{encoder}\.blocks\.(\d+)", None), (rf"^{encoder}\.norm", (99999,))]  # 99999: with the last block
+    return {"stem": rf"^{encoder}\.(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}
 
 
 def freeze(module: nn.Module) -> nn.Module:

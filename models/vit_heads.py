@@ -1,15 +1,15 @@
-"""The first system: an MAE-initialised ViT with one linear head a task."""
+"""The plain system: one backbone, the MAE-initialised ViT unless params name another, and one linear head a task."""
 
 import torch
 from torch import Tensor, nn
 
+from models.backbone import Backbone, backbone_groups
 from models.losses import au_loss, expression_loss, va_loss
 from models.system import Batch, System
-from models.vit import build_vit, grid_pool, normalise
 
 
 class VitHeads(System):
-    """One encoder and the heads of a track's tasks.
+    """One backbone and the heads of a track's tasks.
 
     `expressions` is the number of classes (0 for none); `aus` and `va` switch the 12 AU logits and the valence-arousal
     pair; `au_pos_weight` is the weight of an active unit in its cross-entropy.
@@ -19,21 +19,19 @@ class VitHeads(System):
 
     def __init__(
         self,
-        vit: dict[str, int],
+        backbone: Backbone,
         *,
         expressions: int,
         aus: bool,
         va: bool,
-        readout_grid: int,
-        drop_path: float,
         label_smoothing: float,
         pseudo_weight: float,
         au_pos_weight: list[float] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = build_vit(**vit, drop_path=drop_path)
-        self.readout_grid = readout_grid
-        width = readout_grid**2 * vit["width"]
+        self.pixels = backbone.pixels
+        self.backbone = backbone
+        width = backbone.width
         self.norm = nn.LayerNorm(width)
         outputs_of = {"expression": expressions, "aus": 12 * aus, "va": 2 * va}
         linear = {task: nn.Linear(width, outputs) for task, outputs in outputs_of.items() if outputs}
@@ -46,7 +44,7 @@ class VitHeads(System):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 images (B, 3, P, P) to the logits of each task."""
-        features = self.norm(grid_pool(self.encoder, normalise(images), self.readout_grid))
+        features = self.norm(self.backbone(images))
         return {task: head(features) for task, head in self.heads.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -76,9 +74,8 @@ class VitHeads(System):
 
     def no_weight_decay(self) -> set[str]:
         """Names that weight decay leaves alone (timm's convention)."""
-        return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay (timm's convention): embedding, blocks; what is left, the heads, comes last."""
-        blocks = [(r"^encoder\.blocks\.(\d+)", None), (r"^encoder\.norm", (99999,))]  # 99999: with the last block
-        return {"stem": r"^encoder\.(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}
+        """Layer groups for layer decay (timm's convention)."""
+        return backbone_groups("backbone")

@@ -41,7 +41,7 @@ class Crops:
     """The faces found in one data set: row i is crop i of `table`, which also tells its video, frame and score."""
 
     def __init__(self, dataset: str, root: Path = FACES) -> None:
-        columns = ["video", "frame", "image", "found", "score", "landmarks", "jpeg"]
+        columns = ["video", "frame", "image", "found", "score", "box", "landmarks", "jpeg"]
         table = read_shards(root / dataset, columns)
         self.table = table.filter(table["found"]).drop_columns(["found"])
         self.jpeg = self.table["jpeg"]

@@ -3,87 +3,121 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pyarrow as pa
-import timm
 import torch
-from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from models.vit import MEAN, STD, freeze, grid_pool, normalise
-from pipeline.base.params import Backbone, Vit
+from models.feedback import Classifier
+from models.vit import freeze
+from pipeline.abaw.tracks import EXPRESSIONS
+from pipeline.base.params import CachedBackbone, Params
 from pipeline.base.shards import FEATURE_ROWS, read_parquet, write_parquet
 from pipeline.base.weights import verify
 from pipeline.crops import decode_crops
 from pipeline.errors import MienError
-from pipeline.train.encoder import load_encoder
+from pipeline.layout import ENCODER, FEEDBACK
+from pipeline.train.backbones import build_backbone, load_weights
 from pipeline.train.loop import device
+
+# The backbones that this pipeline trains, and where they lie.
+OWN = {"encoder": ENCODER / "encoder.safetensors", "feedback": FEEDBACK / "student.safetensors"}
 
 
 class Extractor(nn.Module):
-    """A frozen backbone with its own input size and normalisation."""
+    """A frozen network that gives features, and the size of the crops it wants."""
 
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, backbone: nn.Module, pixels: int, mean: list[float], std: list[float]) -> None:
+    def __init__(self, network: nn.Module, pixels: int) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.network = network
         self.pixels = pixels
-        # `normalise` has already taken our own mean and deviation off; what is left to reach the backbone's
-        self.register_buffer("shift", (torch.tensor(mean).view(-1, 1, 1) - MEAN) / STD)
-        self.register_buffer("scale", torch.tensor(std).view(-1, 1, 1) / STD)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 3, pixels, pixels) to float32 (B, D)."""
-        return self.backbone((normalise(images) - self.shift) / self.scale)
+        """uint8 (B, 3, pixels, pixels) to float (B, D)."""
+        return self.network(images)
 
 
-class GridReadout(nn.Module):
-    """A ViT read cell by cell (see `grid_pool`)."""
+class OnnxNetwork(nn.Module):
+    """A face network of insightface's: RGB crops to an embedding, or to sex logits (female, male) and age / 100.
 
-    def __init__(self, encoder: VisionTransformer, grid: int) -> None:
+    Their normalisation is part of the file's graph (`Sub` and `Mul` first, as in the genderage model) or is
+    (x - 127.5) / 127.5, as insightface tells them apart.
+    """
+
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.grid = grid
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0]
+        self.scale, self.shift = (1.0, 0.0) if _normalises_itself(path) else (1 / 127.5, 127.5)
+
+    @property
+    def pixels(self) -> int:
+        """Side of the square that the network sees."""
+        return int(self.input.shape[2])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, P, P) to (B, grid * grid * width)."""
-        return grid_pool(self.encoder, images, self.grid)
+        """uint8 (B, 3, P, P) to float (B, D)."""
+        values = (images.float().cpu().numpy() - self.shift) * self.scale
+        return torch.from_numpy(self.session.run(None, {self.input.name: values.astype(np.float32)})[0])
 
 
-def load_backbone(settings: Backbone, vit: Vit) -> Extractor:
-    """The pretrained encoder, or a timm model filled from a declared local safetensors file."""
-    if settings.name == "encoder":
-        encoder = GridReadout(load_encoder(vit), settings.readout_grid)
-        return _frozen(Extractor(encoder, vit.image_pixels, [MEAN] * 3, [STD] * 3))
+def _normalises_itself(path: Path) -> bool:
+    """insightface's rule: a subtraction and a multiplication among the first eight nodes."""
+    import onnx
+
+    names = [node.name for node in onnx.load(path).graph.node[:8]]
+    return any(n.startswith(("Sub", "_minus")) for n in names) and any(n.startswith(("Mul", "_mul")) for n in names)
+
+
+class StudentFeatures(nn.Module):
+    """The feedback system's student without its classifier."""
+
+    def __init__(self, student: Classifier) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, P, P) to (B, width)."""
+        return self.student.features(images)
+
+
+def load_student(params: Params) -> Classifier:
+    """The student of `pretrain_feedback`, in evaluation mode."""
+    backbone = build_backbone(params.systems.feedback.spatial.backbone, params.vit, pretrained=False)
+    student = Classifier(backbone, len(EXPRESSIONS))
+    load_weights(student, OWN["feedback"], "the feedback system's student")
+    freeze(student)
+    return student.to(device())
+
+
+def weights_of(settings: CachedBackbone) -> Path:
+    """The file that a backbone's weights lie in."""
+    if settings.name in OWN:
+        return OWN[settings.name]
     if not settings.weights:
         raise MienError(
-            f"params.yaml: cache_features: {settings.name} needs `weights`, a safetensors file declared in weights.yaml"
+            f"params.yaml: cache_features: {settings.name} needs `weights`, a safetensors or ONNX file declared in "
+            "weights.yaml"
         )
-    path = Path(settings.weights)
-    if not path.is_file() or path.suffix != ".safetensors":
-        raise MienError(
-            f"params.yaml: cache_features: {path} is not a safetensors file; put the weights of {settings.name} there"
-        )
-    verify(path.name, path)
-    try:
-        model = timm.create_model(settings.name, pretrained=False, num_classes=0)
-    except RuntimeError:
-        raise MienError(f"params.yaml: cache_features: timm knows no model {settings.name}") from None
-    missing, _ = model.load_state_dict(load_file(path), strict=False)
-    if missing:
-        raise MienError(
-            f"{path}: not the weights of {settings.name}: {missing[0]} and {len(missing) - 1} more are missing"
-        )
-    config = timm.data.resolve_data_config(model=model)
-    return _frozen(Extractor(model, config["input_size"][-1], list(config["mean"]), list(config["std"])))
+    return Path(settings.weights)
 
 
-def _frozen(extractor: Extractor) -> Extractor:
-    freeze(extractor)
-    return extractor.to(device())
+def load_backbone(settings: CachedBackbone, params: Params) -> Extractor:
+    """The pretrained encoder, the student, an ONNX file, or a timm model with a declared local safetensors file."""
+    path = weights_of(settings)
+    if settings.name == "feedback":
+        student = load_student(params)
+        return Extractor(StudentFeatures(student), student.backbone.pixels)
+    if settings.name == "onnx":
+        if not path.is_file():
+            raise MienError(f"params.yaml: cache_features: {path} is missing; put the ONNX file there")
+        verify(path.name, path)
+        network = OnnxNetwork(path)
+        return Extractor(network, network.pixels)
+    backbone = build_backbone(settings, params.vit, pretrained=True)
+    freeze(backbone)
+    return Extractor(backbone.to(device()), backbone.pixels)
 
 
 def features_of(extractor: Extractor, jpegs: list[bytes], batch: int) -> np.ndarray:

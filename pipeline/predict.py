@@ -5,16 +5,18 @@ says there is none. Scores are combined and, in videos, smoothed exactly as the 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from safetensors.torch import load_file
 
 from models.system import System
+from models.temporal import TemporalEncoder
 from pipeline import ensemble
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
 from pipeline.base.params import Params
@@ -32,11 +34,12 @@ from pipeline.faces.video import (
     frames_per_second,
     read_frames,
 )
+from pipeline.features import Extractor, StudentFeatures, features_of, load_student
 from pipeline.layout import ENSEMBLE, SYSTEMS
 from pipeline.scoring import Tasks
 from pipeline.train.loop import device
 from pipeline.train.predict import predict_images
-from pipeline.train.systems import build_system
+from pipeline.train.systems import build_system, build_temporal
 
 TRACKS = {"expr": "expression", "au": "aus", "va": "va"}
 
@@ -54,10 +57,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class TrackModel:
-    """A track's systems with their fitted combination."""
+    """A track's members with their fitted combination. A member gives scores (N, ...) for crops and their frames."""
 
     task: str
-    systems: list[System]
+    members: list[Callable[[list[bytes], np.ndarray], np.ndarray]]
     fitted: Fitted
 
 
@@ -83,14 +86,60 @@ def load_models(params: Params) -> list[TrackModel]:
             raise MienError(f"{path} is missing: nothing is trained yet; run `make repro` first")
         how = json.loads(path.read_text())[task]
         fitted = Fitted(tuple(how["weights"].values()), how["half_window_frames"], tuple(how["au_thresholds"]))
-        models.append(TrackModel(task, [_load(name, track, params) for name in how["weights"]], fitted))
+        models.append(TrackModel(task, [_member(name, track, params) for name in how["weights"]], fitted))
     return models
 
 
-def _load(name: str, track: str, params: Params) -> System:
+def _member(name: str, track: str, params: Params) -> "FrameMember | TemporalMember":
+    weights = load_file(SYSTEMS / track / name / "weights.safetensors")
+    batch = params.finetune.evaluate_batch
+    if name == "feedback":
+        student = load_student(params)
+        encoder = build_temporal(params, student.backbone.width)
+        encoder.load_state_dict(weights)
+        stride = params.systems.feedback.temporal.stride_frames
+        features = Extractor(StudentFeatures(student), student.backbone.pixels)
+        return TemporalMember(features, encoder.eval().to(device()), stride, batch)
     system = build_system(name, track, params, pretrained=False)
-    system.load_state_dict(load_file(SYSTEMS / track / name / "weights.safetensors"))
-    return system.eval().to(device())
+    system.load_state_dict(weights)
+    return FrameMember(system.eval().to(device()), TRACKS[track], batch)
+
+
+@dataclass(frozen=True)
+class FrameMember:
+    """A system that looks at one face at a time."""
+
+    system: System
+    task: str
+    batch: int
+
+    def __call__(self, jpegs: list[bytes], frames: np.ndarray) -> np.ndarray:
+        """Scores (N, ...) of crops."""
+        pixels, parts = self.system.pixels, range(0, len(jpegs), self.batch)
+        images = (decode_crops(jpegs[start : start + self.batch], pixels) for start in parts)
+        return np.concatenate([predict_images(self.system, x)[self.task] for x in images])
+
+
+@dataclass(frozen=True)
+class TemporalMember:
+    """The temporal encoder over the student's features: frames without a face are gaps in the video."""
+
+    features: Extractor
+    encoder: TemporalEncoder
+    stride: int
+    batch: int
+
+    def __call__(self, jpegs: list[bytes], frames: np.ndarray) -> np.ndarray:
+        """Scores (N, ...) of crops; the faces of one picture do not see each other."""
+        found = torch.from_numpy(features_of(self.features, jpegs, self.batch)).float().to(device())
+        if len(np.unique(frames)) < len(frames):
+            alone = [self.encoder.predict_video(row[None], torch.ones(1, dtype=torch.bool), 1) for row in found]
+            return torch.cat(alone).cpu().numpy()
+        places = torch.from_numpy(frames - frames.min())
+        video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
+        present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
+        video[places], present[places] = found, True
+        return self.encoder.predict_video(video, present, self.stride)[places].cpu().numpy()
 
 
 class Finder:
@@ -125,20 +174,17 @@ class Finder:
             yield Seen(source, 1, 0.0, 0, None)
 
 
-def score(seen: list[Seen], models: list[TrackModel], params: Params) -> Tasks:
+def score(seen: list[Seen], models: list[TrackModel]) -> Tasks:
     """Scores (found faces, ...) of each task for the rows of one file, smoothed over its frames."""
     faces = [row for row in seen if row.face]
     jpegs = [row.face.jpeg for row in faces if row.face]
     frames = np.array([row.frame for row in faces])
     timed = len({row.frame for row in faces}) > 1
     axis = ensemble.Axis(np.zeros(len(faces)), frames, np.zeros(len(faces)), timed)
-    batch, pixels = params.finetune.evaluate_batch, params.vit.image_pixels
-    images = [decode_crops(jpegs[start : start + batch], pixels) for start in range(0, len(jpegs), batch)]
-    out = {}
-    for model in models:
-        members = [np.concatenate([predict_images(s, x)[model.task] for x in images]) for s in model.systems]
-        out[model.task] = ensemble.apply(model.task, model.fitted, axis, members)
-    return out
+    return {
+        model.task: ensemble.apply(model.task, model.fitted, axis, [member(jpegs, frames) for member in model.members])
+        for model in models
+    }
 
 
 def rows_of(seen: list[Seen], scores: Tasks, thresholds: tuple[float, ...]) -> list[dict[str, Any]]:
@@ -180,11 +226,11 @@ def table_schema() -> pa.Schema:
     return pa.schema([*columns, ("valence", number), ("arousal", number)])
 
 
-def predict_file(source: Path, finder: Finder, models: list[TrackModel], params: Params) -> list[dict[str, Any]]:
+def predict_file(source: Path, finder: Finder, models: list[TrackModel]) -> list[dict[str, Any]]:
     """All rows of one picture or video; `UnreadableMedia` when it cannot be decoded."""
     seen = list(finder.faces(source))
     if not seen:
         raise UnreadableMedia("no frame could be decoded")
     thresholds = next(model.fitted.au_thresholds for model in models if model.task == "aus")
-    scores = score(seen, models, params) if any(row.face for row in seen) else {}
+    scores = score(seen, models) if any(row.face for row in seen) else {}
     return rows_of(seen, scores, thresholds)

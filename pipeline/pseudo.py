@@ -1,7 +1,7 @@
-"""Pseudo-labels: a teacher on frozen features, and the rule that decides which of its answers count.
+"""Pseudo-labels: a teacher's answers, and the rule that decides which of them count.
 
-The teacher is a linear probe (one logistic regression, or one an AU). A rule is a function from the teacher's
-probabilities to a mask of accepted answers; `fixed_threshold` is FixMatch's (Sohn et al. 2020).
+The AU teacher is a linear probe on frozen features, one logistic regression an AU, and its answers count from a fixed
+confidence (FixMatch, Sohn et al. 2020). Expressions come from the `dtm` system, under the thresholds it has learnt.
 """
 
 import warnings
@@ -13,8 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.errors import MienError
-
 
 def _probe(regularisation: float) -> Pipeline:
     model = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=300)
@@ -25,23 +23,6 @@ def _fit(features: np.ndarray, labels: np.ndarray, regularisation: float) -> Pip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return _probe(regularisation).fit(features.astype(np.float32), labels)
-
-
-class ExpressionTeacher:
-    """Expression probabilities over a fixed number of classes; a class without a labelled face gets none."""
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int, regularisation: float) -> None:
-        valid = labels >= 0
-        if len(np.unique(labels[valid])) < 2:
-            raise MienError("the teacher needs labelled faces of two expressions at least; check the manifest's labels")
-        self.classes = classes
-        self.model = _fit(features[valid], labels[valid], regularisation)
-
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """(N, D) to (N, classes)."""
-        out = np.zeros((len(features), self.classes))
-        out[:, self.model.classes_] = self.model.predict_proba(features.astype(np.float32))
-        return out
 
 
 class AuTeacher:
@@ -66,21 +47,16 @@ class AuTeacher:
         return np.stack(columns, axis=1)
 
 
-def fixed_threshold(confidence: np.ndarray, threshold: float) -> np.ndarray:
-    """Accept an answer when its confidence reaches the threshold."""
-    return confidence >= threshold
-
-
-def expression_labels(probabilities: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,), -1 where the rule rejects, and confidences (N,)."""
-    confidence = probabilities.max(axis=1)
-    return np.where(fixed_threshold(confidence, threshold), probabilities.argmax(axis=1), -1), confidence
+def expression_labels(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,), -1 where the likeliest class does not reach its threshold, and confidences (N,)."""
+    confidence, guess = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    return np.where(confidence >= thresholds[guess], guess, -1), confidence
 
 
 def au_labels(probabilities: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N, 12), -1 for each unit the rule rejects, and confidences (N, 12)."""
+    """Labels (N, 12), -1 for each unit whose probability is too far from both 0 and 1, and confidences (N, 12)."""
     confidence = np.maximum(probabilities, 1 - probabilities)
-    return np.where(fixed_threshold(confidence, threshold), probabilities >= 0.5, -1).astype(np.int8), confidence
+    return np.where(confidence >= threshold, probabilities >= 0.5, -1).astype(np.int8), confidence
 
 
 def pseudo_table(axis: pa.Table, task: str, labels: np.ndarray, confidence: np.ndarray) -> pa.Table:

@@ -60,27 +60,43 @@ def validation_labels(track: str) -> Tasks:
 def judge(
     track: str, axis: ensemble.Axis, members: list[Tasks], labels: Tasks, params: Params
 ) -> tuple[dict, dict[str, Any]]:
-    """Fit on all of validation; measure the tuned score, the inner-fold score and the members'."""
+    """Fit on all of validation; measure the tuned score, the inner-fold score, and those of the members alone, each
+    smoothed and thresholded as the ensemble is.
+    """
     settings = params.ensemble
     fitted = ensemble.fit(track, axis, members, labels, settings)
     decided = decide(ensemble.predict(fitted, axis, members), ensemble.thresholds_of(fitted))
     tuned = official_score(track, labels, decided)
     inner_decided = ensemble.inner_fold_decisions(track, axis, members, labels, settings)
     inner = official_score(track, labels, inner_decided)
-
-    def resampled(rows: np.ndarray) -> float:
-        return official_score(track, ensemble.take(labels, rows), ensemble.take(inner_decided, rows))["score"]
-
-    low, high = bootstrap_interval(resampled, axis.groups, settings.seed, settings.bootstrap_draws)
     names = settings.members[track]  # type: ignore[index]
+    alone = {
+        name: ensemble.inner_fold_decisions(track, axis, [member], labels, settings)
+        for name, member in zip(names, members, strict=True)
+    }
+    singles = {name: official_score(track, labels, decided)["score"] for name, decided in alone.items()}
+    best = max(singles, key=lambda name: singles[name])
+
+    def resampled(decided: Tasks, rows: np.ndarray) -> float:
+        return official_score(track, ensemble.take(labels, rows), ensemble.take(decided, rows))["score"]
+
+    def gain(rows: np.ndarray) -> float:
+        return resampled(inner_decided, rows) - resampled(alone[best], rows)
+
+    draws = (axis.groups, settings.seed, settings.bootstrap_draws)
     metrics = {
         "score": inner["score"],
-        "interval_95": [low, high],
+        "interval_95": list(bootstrap_interval(lambda rows: resampled(inner_decided, rows), *draws)),
         "tuned_score": tuned["score"],
         "optimism": tuned["score"] - inner["score"],
         "inner": inner,
         "tuned": tuned,
-        "members": {n: official_score(track, labels, decide(m))["score"] for n, m in zip(names, members, strict=True)},
+        "members": singles,
+        "gain_over_best_member": {
+            "member": best,
+            "difference": inner["score"] - singles[best],
+            "interval_95": list(bootstrap_interval(gain, *draws)) if len(names) > 1 else [0.0, 0.0],
+        },
         "baselines": baselines(track, labels),
     }
     return fitted, metrics

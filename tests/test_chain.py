@@ -1,5 +1,6 @@
 """The whole chain in miniature, through DVC, as a newcomer's clone would run it."""
 
+import csv
 import json
 import os
 import shutil
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny import TINY_PARAMS, merge
 
 from pipeline.abaw.check import check_file
+from pipeline.abaw.tracks import EXPRESSIONS
 from pipeline.base.closure import ROOT
 
-pytestmark = pytest.mark.timeout(1800)  # the first test makes the clone: 22 stages
+pytestmark = pytest.mark.timeout(2400)  # the first test makes the clone: 29 stages
 TRACKS = ("expr", "au", "va", "mtl", "lsd")
 TINY_DEMO = {
     "videos": {"train": 3, "validation": 2, "test": 2, "frames": 24},
@@ -23,15 +26,16 @@ TINY_DEMO = {
     "lsd": {"train_per_class": 4, "validation_per_class": 3, "test": 8},
     "unlabelled": {"images": 16, "without_face": 2},
 }
-TINY_OPTIMISE = {"batch": 8, "steps": 6, "warmup_steps": 1}
-
-
-def _merge(tree: dict, changes: dict) -> dict:
-    return tree | {k: _merge(tree[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+# Stages that are killed, and what they make.
+KILLED = {
+    "detect_align": "artifacts/faces",
+    "pretrain_mae": "artifacts/mae",
+    "pretrain_feedback": "artifacts/feedback",
+}
 
 
 def _rewrite(path: Path, changes: dict) -> None:
-    path.write_text(yaml.safe_dump(_merge(yaml.safe_load(path.read_text()), changes), sort_keys=False))
+    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), changes), sort_keys=False))
 
 
 def _environment() -> dict[str, str]:
@@ -65,16 +69,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (target / "dvc.lock").unlink(missing_ok=True)
     (target / "demo/dvc.lock").unlink(missing_ok=True)
     _rewrite(target / "demo/params.yaml", TINY_DEMO)
-    small = {"image_pixels": 32, "width": 32, "depth": 2, "heads": 2}
-    finetune = {"evaluate_every_steps": 3, "optimise": TINY_OPTIMISE}
-    pretrain = {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2, "optimise": TINY_OPTIMISE}
-    readout = {"systems": {"vit": {"readout_grid": 2}}, "cache_features": {"backbones": {"mae": {"readout_grid": 2}}}}
-    bound = {
-        "detect_align": {"max_failed_fraction": 0.2},
-        "pseudo_label": {"confidence": 0.51},
-        "ensemble": {"bootstrap_draws": 20},
-    }
-    _rewrite(target / "params.yaml", {"vit": small, "pretrain_mae": pretrain, "finetune": finetune} | readout | bound)
+    _rewrite(target / "params.yaml", TINY_PARAMS)
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
     for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "clone")):
         subprocess.run([*git, *command], cwd=target, check=True, capture_output=True)
@@ -112,18 +107,30 @@ def test_a_second_run_changes_nothing(clone: Path) -> None:
     assert (clone / "dvc.lock").read_bytes() == before
 
 
+def test_the_history_of_the_eight_thresholds_is_kept(clone: Path) -> None:
+    with (clone / "artifacts/pseudo/expr/thresholds.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [list(row) for row in rows] == [["step", *EXPRESSIONS]] * 3
+    assert [row["step"] for row in rows] == [2, 4, 6]  # once an epoch of two steps
+    assert all(0.8 - 1e-6 <= row[name] < 1 for row in rows for name in EXPRESSIONS)  # from the floor up
+    used = json.loads((clone / "artifacts/pseudo/expr/metrics.json").read_text())["thresholds"]
+    assert list(used) == list(EXPRESSIONS)
+    # the teacher is the best of its evaluations after step 3 and step 6: its thresholds are those of step 2 or step 6
+    assert any(list(used.values()) == pytest.approx([row[n] for n in EXPRESSIONS], abs=1e-5) for row in rows[::2])
+
+
 def test_killed_stages_end_in_the_same_bytes(clone: Path) -> None:
-    """kill -9 in the middle of detection and of pretraining; the next run goes on from what is in the work store."""
+    """kill -9 in the middle of detection and of training; the next run goes on from what is in the work store."""
     before = _digests(clone)
-    for stage, store in (("detect_align", "detect_align"), ("pretrain_mae", "pretrain_mae")):
-        shutil.rmtree(clone / ".work" / store, ignore_errors=True)
-        shutil.rmtree(clone / ("artifacts/faces" if stage == "detect_align" else "artifacts/mae"))
+    for stage, output in KILLED.items():
+        shutil.rmtree(clone / ".work" / stage, ignore_errors=True)
+        shutil.rmtree(clone / output)
         shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
         command = [sys.executable, "-m", f"stages.{stage}"]
         environment = _environment() | {"MIEN_WORKERS": "2"}
         process = subprocess.Popen(command, cwd=clone, env=environment, start_new_session=True, stdout=subprocess.PIPE)
         deadline = time.monotonic() + 120
-        while not list((clone / ".work" / store).rglob("*")) and time.monotonic() < deadline and process.poll() is None:
+        while not list((clone / ".work" / stage).rglob("*")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -155,10 +162,7 @@ def test_predict_on_real_pictures(clone: Path, tmp_path: Path) -> None:
     )
     rows = pacsv.read_csv(out).to_pylist()
     assert [(Path(r["source"]).name, r["found"]) for r in rows] == [("astronaut.png", True), ("coffee.png", False)]
-    assert sum(
-        rows[0][f"p_{name}"]
-        for name in ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
-    ) == pytest.approx(1, abs=0.01)
+    assert sum(rows[0][f"p_{name}"] for name in EXPRESSIONS) == pytest.approx(1, abs=0.01)
     assert {path.name for path in (tmp_path / "seen").iterdir()} == {"astronaut.png", "coffee.png"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 import skimage.data
 from insightface.data import get_image
-from insightface.utils.face_align import norm_crop
+from insightface.utils.face_align import estimate_norm, norm_crop
 
 from pipeline.base.params import DetectAlign, load_params
 from pipeline.errors import MienError
@@ -380,6 +380,27 @@ def test_crops_are_taken_byte_for_byte_with_their_gaps(workspace, params, astron
     assert [data for data in table["jpeg"].to_pylist() if data] == [crops[1], crops[2], crops[5]]
     (failure,) = shard.failures
     assert (failure.frame, failure.source, failure.whole) == (3, "cropped/7/00003.jpg", False)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("asked", [True, False])
+def test_landmarks_of_ready_crops_are_looked_for_where_params_ask(workspace, params, astronaut, mtcnn, asked):
+    folder = workspace / "raw/lsd"
+    folder.mkdir(parents=True)
+    points = mtcnn.detect(astronaut).landmarks[0]
+    crops = [align(astronaut, points, 112), GREY[:112, :112]]
+    for number, crop in enumerate(crops):
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", crop)[1].tobytes())
+    item = MediaItem("lsd", "lsd", "lsd", "", 0, 2, "aligned", ("lsd",), 2)
+    chosen = params.model_copy(update={"crop_landmarks": ("lsd",) if asked else ("extra",)})
+    table = rows_of(run([item], workspace / "raw", chosen)[0])
+    assert table["found"].to_pylist() == [True, True] and not np.array(table["box"].to_pylist()).any()
+    face, grey = np.array(table["landmarks"].to_pylist()).reshape(2, 5, 2)
+    if asked:
+        expected = cv2.transform(points[None], estimate_norm(points, 112))[0]
+        assert face == pytest.approx(expected, abs=4) and np.isnan(grey).all()
+    else:
+        assert not face.any() and not grey.any()
 
 
 def test_pictures_give_their_largest_face_by_rank(workspace, params, astronaut):

@@ -8,17 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.augment import augment, erase, recolour, warp
+from models.augment import augment, erase, grey, random_affine, recolour, warp
+from models.backbone import vit_backbone
 from models.losses import au_loss, concordance, expression_loss, va_loss
-from models.mae import MAE, gather_tokens, patchify, random_masking, unpatchify
+from models.mae import MAE, unpatchify
+from models.masking import gather_tokens, patchify, random_masking
 from models.vit import build_vit, freeze, grid_pool, normalise, sincos_position_embedding
 from models.vit_heads import VitHeads
 from pipeline.abaw.metrics import ccc
 
 VIT = {"image_pixels": 16, "patch_pixels": 8, "width": 16, "depth": 2, "heads": 2}
-NO_CHANGE = dict.fromkeys(
-    ("shift_fraction", "zoom_fraction", "rotate_degrees", "brightness", "contrast", "saturation", "noise"), 0.0
-) | {"erase_fraction": 0.0}
+GEOMETRY = ("shift_fraction", "zoom_fraction", "rotate_degrees")
+COLOUR = ("brightness", "contrast", "saturation", "grey_probability", "noise", "erase_fraction")
+NO_CHANGE = dict.fromkeys(GEOMETRY + COLOUR, 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +37,8 @@ def build_mae(pixels: int = 32, mask_ratio: float = 0.75) -> MAE:
 
 
 def build_heads(**changes: Any) -> VitHeads:
-    settings: dict[str, Any] = {"expressions": 8, "aus": True, "va": True, "readout_grid": 2, "drop_path": 0.0}
-    settings |= {"label_smoothing": 0.0, "pseudo_weight": 0.5}
-    return VitHeads(VIT, **settings | changes)
+    settings: dict[str, Any] = {"expressions": 8, "aus": True, "va": True, "label_smoothing": 0.0, "pseudo_weight": 0.5}
+    return VitHeads(vit_backbone(VIT, readout_grid=2), **settings | changes)
 
 
 def labelled(batch: int) -> dict[str, Tensor]:
@@ -308,7 +309,8 @@ def test_heads_learn_a_batch_by_heart():
 
 
 def test_tokens_and_positions_are_not_decayed():
-    assert {"encoder.cls_token", "encoder.pos_embed"} <= build_heads().no_weight_decay()
+    system, tokens = build_heads(), {f"backbone.network.encoder.{name}" for name in ("cls_token", "pos_embed")}
+    assert tokens <= system.no_weight_decay() and tokens <= {n for n, _ in system.named_parameters()}
     mae = build_mae()
     assert mae.no_weight_decay() == {"encoder.cls_token", "mask_token"} <= {n for n, _ in mae.named_parameters()}
 
@@ -333,11 +335,12 @@ def test_normalise_and_freeze():
 
 def test_no_change_is_the_image_or_its_mirror():
     images = pictures(32)
-    changed = augment(images, 16, **NO_CHANGE)
+    changed, affine = augment(images, 16, **NO_CHANGE)
     straight = [torch.equal(a, b) for a, b in zip(changed, images, strict=True)]
     mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(changed, images, strict=True)]
     assert all(s or m for s, m in zip(straight, mirrored, strict=True))
     assert 5 < sum(mirrored) < 27
+    assert affine.shape == (32, 2, 3) and (affine[:, 0, 0] < 0).tolist() == mirrored
 
 
 def test_augmentation_follows_the_seed():
@@ -346,7 +349,7 @@ def test_augmentation_follows_the_seed():
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        results.append(augment(images, 16, **sizes))
+        results.append(augment(images, 16, **sizes)[0])
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
     assert results[0].dtype == torch.uint8 and results[0].shape == (4, 3, 16, 16)
 
@@ -354,29 +357,35 @@ def test_augmentation_follows_the_seed():
 @pytest.mark.parametrize("level", [0, 255])
 def test_light_saturates_and_does_not_wrap(level):
     images = torch.full((64, 3, 8, 8), level, dtype=torch.uint8)
-    changed = augment(images, 8, **NO_CHANGE | {"brightness": 0.5})
+    changed, _ = augment(images, 8, **NO_CHANGE | {"brightness": 0.5})
     assert (changed == changed[:, :1, :1, :1]).all()
     values = changed[:, 0, 0, 0]
     assert values.min() >= (0 if level == 0 else 127) and (values == level).float().mean() > 0.25
 
 
+def warped(images: Tensor, shift: float = 0.0, zoom: float = 0.0, rotate: float = 0.0) -> Tensor:
+    """One channel of randomly moved images, float in [0, 1]."""
+    affine = random_affine(len(images), shift, zoom, rotate, images.device)
+    return warp(images, affine, images.shape[-1])[:, 0]
+
+
 def test_shift_and_zoom_keep_within_their_size():
     images = torch.zeros(64, 3, 40, 40, dtype=torch.uint8)
     images[:, :, 19:21, 19:21] = 255
-    place = warp(images, 40, 0.2, 0.0, 0.0)[:, 0]
+    place = warped(images, shift=0.2)
     weight = place / place.sum(dim=(1, 2), keepdim=True)
     axis = torch.arange(40) + 0.5
     centres = torch.stack([(weight.sum(1) * axis).sum(1), (weight.sum(2) * axis).sum(1)], 1)
     assert 6 < (centres - 20).abs().max() <= 8.5
     images[:, :, 10:30, 10:30] = 255
-    area = warp(images, 40, 0.0, 0.25, 0.0)[:, 0].sum(dim=(1, 2)).sqrt() / 20
+    area = warped(images, zoom=0.25).sum(dim=(1, 2)).sqrt() / 20
     assert 0.7 < area.min() < 0.9 < 1.1 < area.max() < 1.28
 
 
 def test_rotation_keeps_the_centre_and_turns_the_rest():
     images = torch.zeros(64, 3, 41, 41, dtype=torch.uint8)
     images[:, :, 20, 20] = images[:, :, 20, 36] = 255
-    turned = warp(images, 41, 0.0, 0.0, 30.0)[:, 0]
+    turned = warped(images, rotate=30.0)
     assert (turned[:, 20, 20] > 0.99).all()
     rest = turned.clone()
     rest[:, 18:23, 18:23] = 0
@@ -394,6 +403,15 @@ def test_recolour_keeps_what_it_should():
     torch.testing.assert_close(saturation.mean(dim=1), images.mean(dim=1))
     assert not torch.allclose(saturation, images, atol=0.01)
     torch.testing.assert_close(recolour(images, 0.0, 0.0, 0.0), images)
+
+
+def test_grey_takes_the_colour_out_of_a_share():
+    images = torch.rand(200, 3, 4, 4)
+    changed = grey(images, 0.3)
+    colourless = (changed == changed[:, :1]).flatten(1).all(dim=1)
+    assert 0.2 < colourless.float().mean() < 0.4
+    assert torch.equal(changed[~colourless], images[~colourless])
+    torch.testing.assert_close(changed.mean(dim=1), images.mean(dim=1))
 
 
 def test_erase_greys_one_square_in_half_of_the_images():

@@ -60,6 +60,7 @@ def test_shipped_params_are_valid(root):
     assert set(params.ensemble.members) == {"expr", "au", "va", "mtl", "lsd"}
     optimise = params.pretrain_mae.optimise.model_copy(update={"base_learning_rate": 2e-3, "batch": 128})
     assert optimise.learning_rate == pytest.approx(1e-3)
+    assert optimise.model_copy(update={"accumulate": 4}).learning_rate == pytest.approx(4e-3)
     with pytest.raises(Exception, match="frozen"):
         params.vit.width = 1
 
@@ -68,9 +69,15 @@ def test_shipped_params_are_valid(root):
     ("change", "named"),
     [
         (put("detekt_align", {}), "unknown key detekt_align;"),
-        (put("finetune.optimise.warm_up", 3), "unknown key finetune.optimise.warm_up;"),
-        (put("systems.dtm", {}), "unknown key systems.dtm;"),
-        (drop("finetune.optimise.steps"), "finetune.optimise.steps: Field required"),
+        (put("systems.vit.train.optimise.warm_up", 3), "unknown key systems.vit.train.optimise.warm_up;"),
+        (put("systems.dmt", {}), "unknown key systems.dmt;"),
+        (put("finetune.optimise", {}), "unknown key finetune.optimise;"),
+        (drop("systems.vit.train.optimise.steps"), "systems.vit.train.optimise.steps: Field required"),
+        (drop("systems.feedback.spatial.train"), "systems.feedback.spatial.train: Field required"),
+        (put("systems.dtm.threshold", "adaptive"), "systems.dtm.threshold: Input should be 'dynamic', 'fixed'"),
+        (put("systems.dan.channels", [16, 32]), "systems.dan.channels: List should have at least 4 items"),
+        (put("systems.vit.train.optimise.optimizer", "lion"), "optimise.optimizer: Input should be 'adamw' or 'sgd'"),
+        (put("systems.feedback.temporal.stride_frames", 33), "stride_frames must not exceed window_frames"),
         (put("vit.width", "128"), "vit.width: Input should be a valid integer"),
         (put("vit.width", 128.0), "vit.width: Input should be a valid integer"),
         (put("finetune.seed", None), "finetune.seed: Input should be a valid integer"),

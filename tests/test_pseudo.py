@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import MienError
-from pipeline.pseudo import AuTeacher, ExpressionTeacher, au_labels, expression_labels, fixed_threshold, pseudo_table
+from pipeline.abaw.tracks import EXPRESSIONS
+from pipeline.base.curves import write_curve
+from pipeline.pseudo import AuTeacher, au_labels, expression_labels, pseudo_table
+from stages.pseudo_label import threshold_history
 
 CENTRES = {0: (0, 0), 2: (6, 0), 5: (0, 6)}
 
@@ -19,34 +21,26 @@ def clouds(seed: int, each: int = 40) -> tuple[np.ndarray, np.ndarray]:
     ), labels
 
 
-def test_expression_teacher_learns_and_gives_absent_classes_nothing():
-    teacher = ExpressionTeacher(*clouds(0), classes=8, regularisation=1.0)
-    features, labels = clouds(1)
-    found = teacher.probabilities(features)
-    assert found.shape == (len(labels), 8)
-    assert found.sum(axis=1) == pytest.approx(np.ones(len(labels)))
-    assert (found.argmax(axis=1) == labels).mean() > 0.98
-    assert not found[:, [1, 3, 4, 6, 7]].any() and (found[:, [0, 2, 5]] > 0).all()
+def units_of(labels: np.ndarray) -> np.ndarray:
+    """Twelve units, of which the first is class 2."""
+    return np.repeat((labels == 2)[:, None], 12, axis=1).astype(int)
 
 
 def test_invalid_labels_teach_nothing():
     features, labels = clouds(0)
-    stray = np.full((40, 2), 6, np.float16)
-    alone = ExpressionTeacher(features, labels, 8, 1.0).probabilities(features)
-    more = ExpressionTeacher(np.r_[features, stray], np.r_[labels, [-1] * 40], 8, 1.0).probabilities(features)
+    stray, units = np.full((40, 2), 6, np.float16), units_of(labels)
+    alone = AuTeacher(features, units, 1.0).probabilities(features)
+    more = AuTeacher(np.r_[features, stray], np.r_[units, np.full((40, 12), -1)], 1.0).probabilities(features)
     assert np.array_equal(alone, more)
-
-
-@pytest.mark.parametrize("labels", [[-1, -1, -1], [3, 3, -1]])
-def test_a_teacher_without_two_expressions_is_told(labels):
-    with pytest.raises(MienError, match="two expressions"):
-        ExpressionTeacher(np.zeros((3, 2)), np.array(labels), 8, 1.0)
+    taught = AuTeacher(np.r_[features, stray], np.r_[units, np.zeros((40, 12), int)], 1.0).probabilities(features)
+    assert not np.array_equal(alone, taught)
 
 
 def test_stronger_regularisation_is_less_sure():
-    features, _ = clouds(1)
-    weak, strong = (ExpressionTeacher(*clouds(0), 8, c).probabilities(features).max(axis=1) for c in (10.0, 1e-4))
-    assert weak.mean() > strong.mean() + 0.1
+    (features, labels), (others, _) = clouds(0), clouds(1)
+    found = (AuTeacher(features, units_of(labels), c).probabilities(others) for c in (10.0, 1e-4))
+    weak, strong = (np.maximum(p, 1 - p).mean() for p in found)
+    assert weak > strong + 0.1
 
 
 def test_au_teacher_learns_units_and_keeps_constants():
@@ -64,19 +58,17 @@ def test_au_teacher_learns_units_and_keeps_constants():
     assert ((found[:80, 3] >= 0.5) == (clouds(1)[1][:80] == 0)).mean() > 0.98
 
 
-def test_threshold_accepts_what_reaches_it():
-    assert fixed_threshold(np.array([0.79, 0.8, 0.81]), 0.8).tolist() == [False, True, True]
-
-
-def test_expression_labels():
-    labels, confidence = expression_labels(np.array([[0.1, 0.9], [0.45, 0.55], [0.8, 0.2]]), 0.8)
-    assert labels.tolist() == [1, -1, 0] and confidence.tolist() == [0.9, 0.55, 0.8]
+def test_expression_labels_reach_the_threshold_of_their_class():
+    probabilities = np.array([[0.1, 0.9], [0.45, 0.55], [0.8, 0.2], [0.79, 0.21], [0.2, 0.8]])
+    labels, confidence = expression_labels(probabilities, np.array([0.8, 0.55]))
+    assert labels.tolist() == [1, 1, 0, -1, 1] and confidence.tolist() == [0.9, 0.55, 0.8, 0.79, 0.8]
+    assert expression_labels(probabilities, np.array([0.5, 0.85]))[0].tolist() == [1, -1, 0, 0, -1]
 
 
 def test_au_labels_accept_unit_by_unit():
-    labels, confidence = au_labels(np.array([[0.95, 0.05, 0.5], [0.7, 0.3, 0.8]]), 0.8)
-    assert labels.tolist() == [[1, 0, -1], [-1, -1, 1]]
-    assert confidence == pytest.approx(np.array([[0.95, 0.95, 0.5], [0.7, 0.7, 0.8]]))
+    labels, confidence = au_labels(np.array([[0.95, 0.05, 0.5], [0.7, 0.3, 0.8], [0.79, 0.81, 0.2]]), 0.8)
+    assert labels.tolist() == [[1, 0, -1], [-1, -1, 1], [-1, 1, 0]]
+    assert confidence == pytest.approx(np.array([[0.95, 0.95, 0.5], [0.7, 0.7, 0.8], [0.79, 0.81, 0.8]]))
 
 
 def test_pseudo_tables():
@@ -86,3 +78,15 @@ def test_pseudo_tables():
     assert flat["expression"].to_pylist() == [3, -1] and flat["expression"].type == pa.int8()
     units = pseudo_table(axis, "aus", np.array([[1, -1], [0, 1]]), np.full((2, 2), 0.5))
     assert units["aus"].to_pylist() == [[1, -1], [0, 1]] and units["confidence"].to_pylist() == [[0.5, 0.5]] * 2
+
+
+def test_the_history_of_thresholds_is_what_the_curve_tells_of_them(tmp_path):
+    thresholds = [{f"threshold_{name}": value + c / 100 for c, name in enumerate(EXPRESSIONS)} for value in (0.8, 0.81)]
+    rows = [{"step": 0, "loss": 2.0}, {"step": 40, **thresholds[0]}, {"step": 40, "score": 0.3}]
+    write_curve(tmp_path / "curve.csv", [*rows, {"step": 80, **thresholds[1]}])
+    first, second = threshold_history(tmp_path / "curve.csv")
+    assert list(first) == ["step", *EXPRESSIONS] and (first["step"], second["step"]) == (40, 80)
+    assert list(first.values())[1:] == pytest.approx([0.8 + c / 100 for c in range(8)])
+    assert list(second.values())[1:] == pytest.approx([0.81 + c / 100 for c in range(8)])
+    write_curve(tmp_path / "curve.csv", rows[:1])
+    assert threshold_history(tmp_path / "curve.csv") == []

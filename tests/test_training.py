@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.backbone import vit_backbone
 from models.system import Batch, Trainee
 from models.vit import build_vit
 from models.vit_heads import VitHeads
@@ -78,18 +79,20 @@ def test_groups_keep_their_layer_decay():
 
 def test_layer_decay_falls_towards_the_stem():
     vit = {"image_pixels": 16, "patch_pixels": 8, "width": 16, "depth": 2, "heads": 2}
-    settings = {"readout_grid": 1, "drop_path": 0.0, "label_smoothing": 0.0, "pseudo_weight": 1.0}
-    system = VitHeads(vit, expressions=8, aus=False, va=False, **settings)
+    backbone = vit_backbone(vit, readout_grid=1)
+    system = VitHeads(backbone, expressions=8, aus=False, va=False, label_smoothing=0.0, pseudo_weight=1.0)
     optimizer = make_optimizer(system, OPTIMISE.model_copy(update={"layer_decay": 0.5}))
     names = {id(p): name for name, p in system.named_parameters()}
     scale = {names[id(p)]: g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
     decay = {names[id(p)]: g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert set(scale) == set(names.values())
     assert scale["heads.expression.weight"] == 1.0
-    block = [scale[f"encoder.blocks.{i}.mlp.fc1.weight"] for i in range(2)]
-    assert scale["encoder.pos_embed"] < block[0] < block[1] < 1 and block[0] / block[1] == pytest.approx(0.5)
+    encoder = "backbone.network.encoder"
+    block = [scale[f"{encoder}.blocks.{i}.mlp.fc1.weight"] for i in range(2)]
+    assert scale[f"{encoder}.pos_embed"] < block[0] < block[1] < 1 and block[0] / block[1] == pytest.approx(0.5)
     assert decay["heads.expression.weight"] == 0.05
-    assert [decay[n] for n in ("heads.expression.bias", "encoder.cls_token", "encoder.norm.weight")] == [0, 0, 0]
+    undecayed = ("heads.expression.bias", f"{encoder}.cls_token", f"{encoder}.norm.weight")
+    assert [decay[n] for n in undecayed] == [0, 0, 0]
 
 
 def draws(seed: int, step: int) -> list[float]:
@@ -347,7 +350,7 @@ def test_metrics_are_logged_with_their_steps(tmp_path):
 
 
 def test_augmenter_changes_the_images_alone(root):
-    change = load_params(root / "params.yaml").finetune.augment
+    change = load_params(root / "params.yaml").systems.vit.train.augment
     batch = {"images": torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8), "expression": torch.arange(3)}
     changed = augmenter(change, 16)(batch)
     assert changed["images"].shape == (3, 3, 16, 16) and changed["images"].dtype == torch.uint8

@@ -49,6 +49,9 @@ class DetectAlign(Section):
     crop_pixels: int = Field(ge=112)
     jpeg_quality: int = Field(ge=50, le=100)
     max_failed_fraction: float = Field(ge=0, le=1)
+    crop_landmarks: tuple[Dataset, ...] = Field(
+        strict=False
+    )  # data sets of ready crops in which landmarks are looked for all the same
 
     @model_validator(mode="after")
     def _template(self) -> "DetectAlign":
@@ -82,18 +85,33 @@ class Augment(Section):
     brightness: float = Field(ge=0, le=1)
     contrast: float = Field(ge=0, le=1)
     saturation: float = Field(ge=0, le=1)
+    grey_probability: float = Field(ge=0, le=1)
     noise: float = Field(ge=0, le=1)
     erase_fraction: float = Field(ge=0, lt=1)
 
 
-class Optimise(Section):
-    """AdamW with linear warm-up and a half cosine; the learning rate is per 256 images, as in MAE."""
+class Strong(Section):
+    """The strong view of an unlabelled face: operations of RandAugment, then cutout."""
 
+    operations: int = Field(ge=0)
+    cutout_side_fraction: float = Field(ge=0, lt=1)
+
+
+class Optimise(Section):
+    """Linear warm-up, then half a cosine; the learning rate is per 256 images, as in MAE.
+
+    `accumulate` batches make one step. `momentum` is SGD's, or AdamW's first moment.
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
     steps: int = Field(ge=1)
     warmup_steps: int = Field(ge=0)
     base_learning_rate: float = Field(gt=0)
     min_learning_rate: float = Field(ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    second_moment: float = Field(default=0.999, gt=0, lt=1)
     weight_decay: float = Field(ge=0)
     layer_decay: float = Field(gt=0, le=1)
     clip_norm: float = Field(gt=0)
@@ -101,8 +119,8 @@ class Optimise(Section):
 
     @property
     def learning_rate(self) -> float:
-        """Peak learning rate at this batch."""
-        return self.base_learning_rate * self.batch / 256
+        """Peak learning rate at this effective batch."""
+        return self.base_learning_rate * self.batch * self.accumulate / 256
 
 
 class PretrainMae(Section):
@@ -126,54 +144,241 @@ class PretrainMae(Section):
 
 
 class Backbone(Section):
-    """A frozen feature network: our own `encoder`, or any timm name with local weights (see weights.yaml)."""
+    """A feature network: our own `encoder`, `face_resnet` (IR-50 or a smaller one), or any timm name.
+
+    `weights` is a local safetensors file that weights.yaml declares; without one the network starts at random.
+
+    `readout_grid` is the raster of cells whose means our own encoder gives (1: one mean; 0: the class token);
+    `image_pixels` is a timm model's input size, its own where left out, and that of `face_resnet`, whose stages have
+    `channels` and `units`.
+    """
 
     name: str
     weights: str | None = None
-    readout_grid: int = Field(default=1, ge=1)  # cells of the face whose means are kept; our own encoder only
+    readout_grid: int = Field(default=1, ge=0)
+    image_pixels: int | None = Field(default=None, ge=16)
+    channels: list[int] = Field(default=[64, 128, 256, 512], min_length=1)
+    units: list[int] = Field(default=[3, 4, 14, 3], min_length=1)
+
+
+class CachedBackbone(Backbone):
+    """A frozen backbone (also `feedback`, the student of that system, and `onnx`) and the data sets that it reads."""
+
+    datasets: list[Dataset] = Field(min_length=1)
 
 
 class CacheFeatures(Section):
     """Frozen features of every crop."""
 
     batch: int = Field(ge=1)
-    backbones: dict[str, Backbone]
+    backbones: dict[str, CachedBackbone]
 
 
 class PseudoLabel(Section):
-    """A teacher on cached features and the confidence from which its answer counts as a label."""
+    """The AU teacher on cached features, and the confidence from which its answer counts as a label."""
 
     backbone: str
     regularisation: float = Field(gt=0)
     confidence: float = Field(gt=0.5, lt=1)
 
 
-class VitSystem(Section):
-    """The MAE-initialised ViT with a head for each task."""
+class Train(Section):
+    """How one system is trained: sampling, augmentation, optimiser, and how often it is judged."""
 
-    readout_grid: int = Field(ge=1)
+    balance: float = Field(ge=0, le=1)
+    evaluate_every_steps: int = Field(ge=1)
+    patience_evaluations: int = Field(default=0, ge=0)
+    augment: Augment
+    optimise: Optimise
+
+
+class VitSystem(Section):
+    """One backbone with a head for each task."""
+
+    backbone: Backbone
     drop_path: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
     pseudo_weight: float = Field(ge=0)
+    pseudo_fraction: float = Field(ge=0, lt=1)
+    train: Train
+
+
+class AuCvtSystem(Section):
+    """AU-CVT (models/au_cvt.py).
+
+    `au_labels`: `teacher` (pseudo_label's answers on the training faces), `real` (the labelled faces of the AU track,
+    `real_fraction` of a batch), or the path of an OpenFace CSV, of which rows below `openface_confidence` are left out.
+    """
+
+    image_pixels: int = Field(ge=16)
+    channels: list[int] = Field(min_length=1)
+    units: list[int] = Field(min_length=1)
+    stem_weights: str | None
+    width: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    blocks_before: int = Field(ge=1)
+    blocks_after: int = Field(ge=1)
+    au_labels: str
+    au_weight: float = Field(ge=0)
+    real_fraction: float = Field(gt=0, lt=1)
+    openface_confidence: float = Field(ge=0, le=1)
+    train: Train
+
+
+class AppearanceWeights(Section):
+    """Weight of each appearance target in the loss; 0 leaves it out."""
+
+    landmarks: float = Field(ge=0)
+    pose: float = Field(ge=0)
+    identity: float = Field(ge=0)
+    age: float = Field(ge=0)
+    sex: float = Field(ge=0)
+
+
+class MultitaskSystem(Section):
+    """The ensemble of multi-task networks (models/multitask.py).
+
+    `identity_backbone` and `attribute_backbone` name features of cache_features: a recognition network's embedding, of
+    which `identity_components` principal components are learnt, and insightface's sex and age.
+    """
+
+    networks: list[Backbone] = Field(min_length=1)
+    width: int = Field(ge=1)
+    appearance_weights: AppearanceWeights
+    identity_backbone: str
+    identity_components: int = Field(ge=1)
+    attribute_backbone: str | None
+    train: Train
+
+
+class DanNet(Section):
+    """Sizes of the DAN network (models/dan.py)."""
+
+    channels: list[int] = Field(min_length=4, max_length=4)
+    layers: list[int] = Field(min_length=4, max_length=4)
+    attention_heads: int = Field(ge=1)
+
+
+class DanSystem(DanNet):
+    """DAN trained for a track."""
+
+    image_pixels: int = Field(ge=32)
+    label_smoothing: float = Field(ge=0, lt=1)
+    train: Train
+
+
+class EmmaCnn(DanNet):
+    """The frozen expression network: DAN of these sizes, its weights and its number of classes.
+
+    It sees what the ViT sees.
+    """
+
+    weights: str
+    classes: int = Field(ge=2)
+
+
+class EmmaSystem(Section):
+    """EMMA (models/emma.py). `au_pos_weight` is taken from the training labels where it is null."""
+
+    cnn: EmmaCnn
+    readout_grid: int = Field(ge=0)
+    hidden: int = Field(ge=1)
+    va_hidden: int = Field(ge=1)
+    va_from: Literal["scores", "features"]
+    va_rate: float = Field(gt=0)
+    drop_path: float = Field(ge=0, lt=1)
+    au_pos_weight: list[float] | None
+    train: Train
+
+
+class CoTexSystem(Section):
+    """Masked CoTEX (models/cotex.py)."""
+
+    views: int = Field(ge=1)
+    readout_grid: int = Field(ge=0)
+    mask_ratio: float = Field(ge=0, lt=1)
+    consistency_weight: float = Field(ge=0)
+    drop_path: float = Field(ge=0, lt=1)
+    train: Train
+
+
+class Spatial(Section):
+    """Phase one of the feedback system: teacher and student (models/feedback.py)."""
+
+    backbone: Backbone
+    feedback: bool
+    temperature: float = Field(gt=0)
+    unsupervised_weight: float = Field(ge=0)
+    ramp_steps: int = Field(ge=1)
+    head_start_steps: int = Field(ge=0)
+    labelled_steps: int = Field(ge=0)
+    unlabelled_ratio: int = Field(ge=1)  # unlabelled faces for each labelled one of a batch
+    strong: Strong
+    train: Train
+
+
+class Temporal(Section):
+    """Phase two: the temporal encoder over cached features (models/temporal.py)."""
+
+    window_frames: int = Field(ge=2)
+    stride_frames: int = Field(ge=1)
+    width: int = Field(ge=2, multiple_of=2)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    feedforward: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    train: Train
+
+    @model_validator(mode="after")
+    def _overlap(self) -> "Temporal":
+        if self.stride_frames > self.window_frames:
+            raise ValueError("stride_frames must not exceed window_frames, or frames between windows are never seen")
+        return self
+
+
+class FeedbackSystem(Section):
+    """Semi-supervised pretraining with feedback, then the temporal encoder."""
+
+    spatial: Spatial
+    temporal: Temporal
+
+
+class DtmSystem(Section):
+    """The dynamic threshold module (models/dtm.py) and its baselines."""
+
+    backbone: Backbone
+    threshold: Literal["dynamic", "fixed", "self_adaptive"]
+    floor: float = Field(gt=0, lt=1)
+    threshold_momentum: float = Field(ge=0, lt=1)
+    fixed_threshold: float = Field(gt=0, lt=1)
+    epoch_steps: int = Field(ge=1)
+    scale: float = Field(gt=0)
+    unlabelled_weight: float = Field(ge=0)
+    unlabelled_batch: int = Field(ge=1)
+    supervised_steps: int = Field(ge=0)
+    strong: Strong
+    train: Train
 
 
 class Systems(Section):
     """Settings of each system of its own."""
 
     vit: VitSystem
+    dan: DanSystem
+    au_cvt: AuCvtSystem
+    multitask: MultitaskSystem
+    emma: EmmaSystem
+    cotex: CoTexSystem
+    feedback: FeedbackSystem
+    dtm: DtmSystem
 
 
 class Finetune(Section):
-    """The one supervised training loop."""
+    """What all supervised training has in common."""
 
     seed: int
-    balance: float = Field(ge=0, le=1)
-    pseudo_fraction: float = Field(ge=0, lt=1)
-    evaluate_every_steps: int = Field(ge=1)
     evaluate_batch: int = Field(ge=1)
     checkpoint_seconds: float = Field(gt=0)
-    augment: Augment
-    optimise: Optimise
 
 
 class Ensemble(Section):

@@ -49,7 +49,10 @@ SHORT_BY_FRAMES = 3  # official lists and containers disagree by up to three fra
 
 @dataclass(frozen=True)
 class Face:
-    """One found face: crop as JPEG; box and landmarks in source pixels, zero for crops taken as they are."""
+    """One found face: crop as JPEG; box and landmarks in source pixels.
+
+    Crops taken as they are have a box of zeros, and landmarks in the crop's pixels, zeros where none were looked for.
+    """
 
     jpeg: bytes
     score: float
@@ -165,10 +168,23 @@ def _picture_face(data: bytes, params: DetectAlign) -> Face | None:
     return None if largest is None else cut_face(picture, faces, largest, params)
 
 
-def _crop_face(data: bytes) -> Face:
-    """A crop of the organisers, byte for byte."""
-    decode_image(data)
-    return Face(data, 1.0, np.zeros(4, np.float32), np.zeros((5, 2), np.float32))
+def _crop_face(data: bytes, params: DetectAlign, landmarks: bool) -> Face:
+    """A crop of the organisers, byte for byte; its landmarks where they are asked for."""
+    crop = decode_image(data)
+    points = crop_landmarks(crop, _detector(params)) if landmarks else np.zeros((5, 2), np.float32)
+    return Face(data, 1.0, np.zeros(4, np.float32), points)
+
+
+def crop_landmarks(crop: np.ndarray, detector: Detector) -> np.ndarray:
+    """Landmarks (5, 2) in pixels of a ready crop (H, W, 3), NaN where no face is found.
+
+    The crop is widened by a quarter: detectors expect some room around a face.
+    """
+    margin = crop.shape[0] // 4
+    faces = detector.detect(cv2.copyMakeBorder(crop, margin, margin, margin, margin, cv2.BORDER_REPLICATE))
+    if not len(faces):
+        return np.full((5, 2), np.nan, np.float32)
+    return faces.landmarks[int(faces.scores.argmax())] - margin
 
 
 def _extract_images(
@@ -179,7 +195,10 @@ def _extract_images(
     for frame, path in images:
         try:
             data = store.read(path)
-            rows[frame] = _picture_face(data, params) if item.kind == "pictures" else _crop_face(data)
+            if item.kind == "pictures":
+                rows[frame] = _picture_face(data, params)
+            else:
+                rows[frame] = _crop_face(data, params, item.dataset in params.crop_landmarks)
         except (UnreadableMedia, MienError) as error:
             rows[frame] = None
             failures.append(Failure(item.dataset, item.video, frame, path, str(error), False))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.abaw.tracks import AUS
 from pipeline.base.shards import read_parquet
 from pipeline.crops import Crops
-from pipeline.layout import ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
+from pipeline.layout import ABLATIONS, ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
 from pipeline.report import figures
 from pipeline.rows import find_rows
 from pipeline.scoring import Tasks, decide, read_predictions, task_arrays
@@ -30,6 +30,7 @@ METRIC = {
     "lsd": "mean F1 of 6 expressions",
 }
 STRIP = 10
+Lines = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
 class Track:
@@ -61,6 +62,8 @@ class Track:
             "chance": self.metrics["baselines"]["chance"],
             "official": OFFICIAL[self.name],
             "members": self.metrics["members"],
+            "gain": self.metrics["gain_over_best_member"],
+            "weights": {task: how["weights"] for task, how in self.fitted.items()},
             "rows": filled["rows"],
             "filled": filled["filled"],
         }
@@ -96,19 +99,23 @@ def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[f
 
 
 def training_pictures(tracks: list[str]) -> list[tuple[str, str]]:
-    """Titles and figures: the pretraining loss, then each track's loss and validation score."""
+    """Titles and figures: the pretraining loss, each track's validation score, the thresholds of its pseudo-labels."""
     pictures = []
     encoder = read_curve(ENCODER / "curve.csv")
     pictures.append(
         ("MAE pretraining: reconstruction loss", figures.curves({"loss": _series(encoder, "loss")}, "loss"))
     )
-    for key, label in (("loss", "training loss"), ("score", "validation score, frame by frame")):
-        lines: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-            f"{track.upper()} {path.parent.name}": _series(read_curve(path), key)
-            for track in tracks
+    for track in tracks:
+        lines: Lines = {
+            path.parent.name: _series(read_curve(path), "score")
             for path in sorted((SYSTEMS / track).glob("*/curve.csv"))
         }
-        pictures.append((f"Fine-tuning: {label}", figures.curves(lines, label)))
+        pictures.append((f"{track.upper()}: validation score while training", figures.curves(lines, "score")))
+    for path in sorted(PSEUDO.glob("*/thresholds.csv")):
+        history = read_curve(path)
+        lines = {name: _series(history, name) for name in (history[0] if history else ()) if name != "step"}
+        title = f"Pseudo-labels of {path.parent.name.upper()}: each class's threshold"
+        pictures.append((title, figures.curves(lines, "threshold")))
     return pictures
 
 
@@ -164,6 +171,11 @@ def data_facts() -> dict[str, Any]:
     return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
 
 
+def read_ablations() -> list[dict[str, Any]]:
+    """What `make ablate` found, or nothing."""
+    return json.loads(ABLATIONS.read_text())["comparisons"] if ABLATIONS.is_file() else []
+
+
 def gather(tracks: list[str]) -> dict[str, Any]:
     """Everything that the page shows."""
     by_name = {name: Track(name) for name in tracks}
@@ -175,5 +187,6 @@ def gather(tracks: list[str]) -> dict[str, Any]:
         "strips": strips,
         "timeline": video_timeline(by_name.get("expr"), by_name.get("va")),
         "reconstruction": base64.b64encode((ENCODER / "reconstruction.png").read_bytes()).decode(),
+        "ablations": read_ablations(),
         **data_facts(),
     }

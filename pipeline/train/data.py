@@ -1,32 +1,40 @@
 """A track's training and judging data: which crop has which labels, and how often it is drawn."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from models.system import Batch
-from pipeline.base.params import Finetune
 from pipeline.base.shards import read_parquet
 from pipeline.crops import Crops
-from pipeline.layout import EXTRA, LABELS, PSEUDO, TEMPLATES
+from pipeline.layout import EXTRA, LABELS, TEMPLATES
 from pipeline.rows import find_rows
 from pipeline.scoring import Tasks, column_array, task_arrays
-from pipeline.tracks import DATASET_OF, TASKS_OF
+from pipeline.tracks import DATASET_OF
 
 MAX_POS_WEIGHT = 10.0
 
 
 class Axis:
-    """Rows of one split in official order, and the crop of each (-1 where no face was found)."""
+    """Rows of one split in official order, and the row of `faces` of each (-1 where no face was found)."""
 
-    def __init__(self, table: pa.Table, crops: Crops) -> None:
+    def __init__(self, table: pa.Table, faces: pa.Table) -> None:
         self.table = table
-        self.places = find_rows(crops.table, table)
+        self.places = find_rows(faces, table)
         self.present = self.places >= 0
 
     def __len__(self) -> int:
         return len(self.table)
+
+
+def read_axes(track: str, faces: pa.Table) -> tuple[Axis, Axis, Axis]:
+    """Training, validation and test rows of a track; `faces` has the columns `video` and `frame`."""
+    labels = read_parquet(LABELS / f"{track}.parquet")
+    train, validation = (labels.filter(pc.equal(labels["split"], split)) for split in ("train", "validation"))
+    return Axis(train, faces), Axis(validation, faces), Axis(read_parquet(TEMPLATES / f"{track}.parquet"), faces)
 
 
 def valid_rows(labels: Tasks) -> np.ndarray:
@@ -58,69 +66,80 @@ def rarity(labels: Tasks, balance: float) -> np.ndarray:
 
 
 class TrackData:
-    """Everything that fine-tuning for one track reads.
+    """Everything that training for one track reads of its labelled faces.
 
-    `pseudo` are further crops with a teacher's labels (the pool of unlabelled faces), each with its own rarity.
+    `rows` are the training rows with a face and a valid label, `labels` theirs; `extra` are further columns of these
+    rows that a system asks for.
     """
 
-    def __init__(self, track: str, settings: Finetune, pixels: int) -> None:
-        self.track, self.settings, self.pixels = track, settings, pixels
+    def __init__(self, track: str, pixels: int, balance: float) -> None:
+        self.track, self.pixels, self.balance = track, pixels, balance
         self.crops = Crops(DATASET_OF[track])
-        labels = read_parquet(LABELS / f"{track}.parquet")
-        self.train = Axis(labels.filter(pc.equal(labels["split"], "train")), self.crops)
-        self.validation = Axis(labels.filter(pc.equal(labels["split"], "validation")), self.crops)
-        self.test = Axis(read_parquet(TEMPLATES / f"{track}.parquet"), self.crops)
+        self.train, self.validation, self.test = read_axes(track, self.crops.table)
         self.labels = task_arrays(track, self.train.table)
         self.validation_labels = task_arrays(track, self.validation.table)
         self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels))
         self.labels = {task: values[self.rows] for task, values in self.labels.items()}
-        self._cumulative = np.cumsum(rarity(self.labels, settings.balance))
-        self.pseudo = PseudoFaces(track, settings) if (PSEUDO / track).is_dir() else None
+        self.extra: Tasks = {}
+        self._cumulative = np.cumsum(rarity(self.labels, balance))
+
+    @property
+    def places(self) -> np.ndarray:
+        """The crop of each training row."""
+        return self.train.places[self.rows]
+
+    def au_odds(self) -> np.ndarray:
+        """Inactive over active frames of each AU."""
+        active, inactive = (self.labels["aus"] == 1).sum(axis=0), (self.labels["aus"] == 0).sum(axis=0)
+        return inactive / np.maximum(active, 1)
 
     def au_pos_weight(self) -> list[float] | None:
         """Weight of an active unit in the loss: (inactive / active frames) ** balance, at most `MAX_POS_WEIGHT`."""
         if "aus" not in self.labels:
             return None
-        aus = self.labels["aus"]
-        active, inactive = (aus == 1).sum(axis=0), (aus == 0).sum(axis=0)
-        odds = (inactive / np.maximum(active, 1)) ** self.settings.balance
+        odds = self.au_odds() ** self.balance
         return [float(w) for w in odds.clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)]
 
     def batch(self, generator: np.random.Generator, size: int) -> Batch:
-        """A class-balanced batch; a share of it pseudo-labelled where the track has such faces."""
-        extra = round(size * self.settings.pseudo_fraction) if self.pseudo and len(self.pseudo) else 0
-        chosen = draw(generator, self._cumulative, size - extra)
-        images = self.crops.images(self.train.places[self.rows[chosen]], self.pixels)
-        labels = {task: values[chosen] for task, values in self.labels.items()}
-        if extra and self.pseudo:
-            more_images, more_labels = self.pseudo.sample(generator, extra, self.pixels)
-            images = np.concatenate([images, more_images])
-            labels = {task: np.concatenate([values, more_labels[task]]) for task, values in labels.items()}
-        batch = {"images": torch.from_numpy(images), "pseudo": torch.arange(size) >= size - extra}
-        return batch | {task: torch.from_numpy(values.astype(_label_type(task))) for task, values in labels.items()}
+        """A batch of labelled faces, as balanced as params ask."""
+        chosen = draw(generator, self._cumulative, size)
+        images = self.crops.images(self.places[chosen], self.pixels)
+        return to_batch(images, {name: values[chosen] for name, values in (self.labels | self.extra).items()}, False)
 
 
 class PseudoFaces:
-    """Faces that `pseudo_label` gave a label of this track's task."""
+    """Faces of the pool that `pseudo_label` gave a label of one task."""
 
-    def __init__(self, track: str, settings: Finetune) -> None:
-        table = read_parquet(PSEUDO / track / "labels.parquet")
-        (task,) = TASKS_OF[track]
+    def __init__(self, path: Path, task: str, pixels: int, balance: float) -> None:
+        table = read_parquet(path)
         labels = {task: column_array(table[task])}
+        self.pixels = pixels
         self.crops = Crops(EXTRA)
         places = find_rows(self.crops.table, table)
         rows = np.flatnonzero(valid_rows(labels) & (places >= 0))
         self.places = places[rows]
         self.labels = {task: labels[task][rows]}
-        self._cumulative = np.cumsum(rarity(self.labels, settings.balance)) if len(rows) else np.zeros(0)
+        self._cumulative = np.cumsum(rarity(self.labels, balance)) if len(rows) else np.zeros(0)
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def sample(self, generator: np.random.Generator, size: int, pixels: int) -> tuple[np.ndarray, Tasks]:
-        """Images (size, 3, pixels, pixels) and their labels."""
+    def batch(self, generator: np.random.Generator, size: int) -> Batch:
+        """A batch of faces with the teacher's labels."""
         chosen = draw(generator, self._cumulative, size)
-        return self.crops.images(self.places[chosen], pixels), {t: v[chosen] for t, v in self.labels.items()}
+        images = self.crops.images(self.places[chosen], self.pixels)
+        return to_batch(images, {name: values[chosen] for name, values in self.labels.items()}, True)
+
+
+def to_batch(images: np.ndarray, labels: Tasks, pseudo: bool) -> Batch:
+    """Tensors of images (N, 3, P, P) and their labels."""
+    batch = {"images": torch.from_numpy(images), "pseudo": torch.full((len(images),), pseudo)}
+    return batch | {name: torch.from_numpy(values.astype(_label_type(name))) for name, values in labels.items()}
+
+
+def join(first: Batch, second: Batch) -> Batch:
+    """Two batches of the same names as one."""
+    return {name: torch.cat([tensor, second[name]]) for name, tensor in first.items()}
 
 
 def draw(generator: np.random.Generator, cumulative: np.ndarray, size: int) -> np.ndarray:
@@ -130,5 +149,5 @@ def draw(generator: np.random.Generator, cumulative: np.ndarray, size: int) -> n
     )
 
 
-def _label_type(task: str) -> type:
-    return np.float32 if task == "va" else np.int64
+def _label_type(name: str) -> type:
+    return np.int64 if name in ("expression", "aus") else np.float32

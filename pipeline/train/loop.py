@@ -1,11 +1,12 @@
 """The one training loop, for pretraining and for every system.
 
-A trainee is a module with `losses(batch)`: named parts whose sum is minimised. Randomness is a function of (seed,
-step) and the state after a step lies in `.work/`, so a killed run ends in the same bytes as an undisturbed one.
+A trainee is a module with `losses(batch)`: named parts whose sum is minimised; one that takes several optimiser steps
+a batch yields the parts of each (`steps`). Randomness is a function of (seed, step) and the state after a step lies in
+`.work/`, so a killed run ends in the same bytes as an undisturbed one.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ class Training:
 
     `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation);
     `evaluate(module)` returns the official metric, higher is better, or is None where the last step is the result.
-    `log` receives metrics and their step.
+    `log` receives metrics and their step. Every `epoch_steps` steps `after_epoch(module, averaged)` may change buffers
+    of both, and what it returns is logged. After `patience` evaluations without a better score training stops (0:
+    never).
     """
 
     name: str
@@ -52,6 +55,9 @@ class Training:
     log: Callable[[dict[str, float], int], None]
     evaluate: Callable[[Trainee], float] | None = None
     evaluate_every: int = 0
+    patience: int = 0
+    after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
+    epoch_steps: int = 0
     checkpoint_seconds: float = 60.0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -61,15 +67,27 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make_optimizer(module: Trainee, params: Optimise) -> optim.AdamW:
-    """AdamW with layer decay; biases, norms and what the module names are not decayed."""
+def make_optimizer(module: Trainee, params: Optimise) -> optim.Optimizer:
+    """The optimiser with layer decay; biases, norms and what the module names are not decayed.
+
+    A child with a constant rate of its own is not scaled, not decayed, and moves as under Adam's defaults.
+    """
     keep = module.no_weight_decay()
     groups: list[dict]
     if params.layer_decay < 1:
         groups = param_groups_layer_decay(module, params.weight_decay, keep, layer_decay=params.layer_decay)
     else:
         groups = param_groups_weight_decay(module, params.weight_decay, no_weight_decay_list=keep)
-    return optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.95), fused=device().type == "cuda")
+    for child, rate in module.constant_rates().items():
+        own = list(module.get_submodule(child).parameters())
+        for group in groups:
+            group["params"] = [p for p in group["params"] if not any(p is other for other in own)]
+        groups.append({"params": own, "weight_decay": 0.0, "constant_rate": rate, "betas": (0.9, 0.999)})
+    groups = [group for group in groups if group["params"]]
+    rate, on_gpu = params.learning_rate, device().type == "cuda"
+    if params.optimizer == "sgd":
+        return optim.SGD(groups, lr=rate, momentum=params.momentum)
+    return optim.AdamW(groups, lr=rate, betas=(params.momentum, params.second_moment), fused=on_gpu)
 
 
 def train(run: Training) -> Trainee:
@@ -81,7 +99,11 @@ def train(run: Training) -> Trainee:
     state = _State(run)
     bar = _Progress(run.name, run.optimise.steps)
     for step in range(state.step, run.optimise.steps):
+        if state.out_of_patience():
+            break
         state.update(step)
+        if run.after_epoch and (step + 1) % run.epoch_steps == 0:
+            state.end_epoch(step + 1)
         if run.evaluate and ((step + 1) % run.evaluate_every == 0 or step + 1 == run.optimise.steps):
             state.judge(step + 1)
         state.checkpoint_if_due(step + 1)
@@ -111,25 +133,58 @@ class _State:
         return self.ema.module if self.ema else self.module
 
     def update(self, step: int) -> None:
-        """One optimiser step on one batch."""
+        """The optimiser steps of one batch, whose gradient may be gathered in several passes."""
         run, params = self.run, self.run.optimise
         generator = seed_step(run.seed, step)
         rate = learning_rate(step, params)
         set_learning_rate(self.optimizer, rate)
         self.module.train()
-        batch = {name: tensor.to(device(), non_blocking=True) for name, tensor in run.batches(generator, step).items()}
-        with torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda"):
-            parts = self.module.losses(run.prepare(batch))
-        loss = torch.stack(list(parts.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), params.clip_norm)
-        self.optimizer.step()
+        seen: dict[str, Tensor] = {}
+        for number in range(params.accumulate):
+            batch = {n: tensor.to(device(), non_blocking=True) for n, tensor in run.batches(generator, step).items()}
+            with torch.no_grad():
+                batch = run.prepare(batch)
+            for parts in self._phases(batch):
+                (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
+                seen |= {name: part.detach() for name, part in parts.items()}
+                if number + 1 == params.accumulate:
+                    seen["gradient_norm"] = self._step()
         if self.ema:
             self.ema.update(self.module, step=step)
-        self.loss = loss.detach()
+        norm = seen.pop("gradient_norm")
+        self.loss = torch.stack(list(seen.values())).sum()
         if step % LOG_EVERY == 0 or step + 1 == params.steps:
-            self._log(step, {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}, "gradient_norm": norm}, rate)
+            parts = {f"loss_{name}": part for name, part in seen.items()}
+            self._log(step, {"loss": self.loss, **parts, "gradient_norm": norm}, rate)
+
+    def _phases(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
+        """The trainee's steps, each computed in mixed precision where there is a GPU."""
+        steps = self.module.steps(batch)
+        while True:
+            with torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda"):
+                parts = next(steps, None)
+            if parts is None:
+                return
+            yield parts
+
+    def _step(self) -> Tensor:
+        """Clip, step and clear; returns the norm of the gradient before clipping."""
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.run.optimise.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm.detach()
+
+    def end_epoch(self, step: int) -> None:
+        """Let the run change what it changes once an epoch."""
+        assert self.run.after_epoch
+        row = self.run.after_epoch(self.module, self.averaged.eval())
+        self.run.history.append({"step": step, **row})
+        self.run.log(row, step)
+
+    def out_of_patience(self) -> bool:
+        """Whether the last evaluations brought nothing better."""
+        scores = [row["score"] for row in self.run.history if "score" in row]
+        return bool(self.run.patience and scores) and scores.index(max(scores)) + self.run.patience < len(scores)
 
     def _log(self, step: int, tensors: dict[str, Tensor], rate: float) -> None:
         self.check_loss(step)

@@ -17,6 +17,6 @@ def learning_rate(step: int, params: Optimise) -> float:
 
 
 def set_learning_rate(optimizer: optim.Optimizer, rate: float) -> None:
-    """Apply a rate to all groups, each scaled by its layer decay (timm's `lr_scale`)."""
+    """Apply a rate to all groups, each scaled by its layer decay (timm's `lr_scale`), but those with a constant one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_scale", 1.0)
+        group["lr"] = group.get("constant_rate") or rate * group.get("lr_scale", 1.0)

@@ -1,0 +1,243 @@
+"""Does each system's own idea pay? Every arm has the same updates, batch and seeds; only the idea is taken away.
+
+A run's step is chosen on the validation set, as in the pipeline, and its official metric is taken on the demo's hidden
+test truth (data/demo_truth), which nothing was fitted on. The difference of two arms is paired by seed; its interval is
+Student's at 95 %. Runs are kept in .work/ablate by what decides them, so a killed bench goes on where it stopped.
+
+usage: python -m bench.ablate [--seeds 0 1 2 3 4] [--only WORD]
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from scipy import stats
+
+from pipeline.base.closure import code_digest
+from pipeline.base.params import Params, load_params
+from pipeline.layout import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
+from pipeline.publish import atomic_write_text
+
+TRUTH = Path("data/demo_truth")
+STORE = Path(".work/ablate")
+SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system for a track with some of its params changed."""
+
+    system: str
+    track: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    needs: Path | None = None
+    pretrained: bool = True
+
+
+NO_APPEARANCE = dict.fromkeys(("landmarks", "pose", "identity", "age", "sex"), 0.0)
+AUS = PSEUDO / "au" / "lsd.parquet"
+DAN = SYSTEMS / "lsd" / "dan"
+ARMS = {
+    "au_cvt": Arm("au_cvt", "lsd", needs=AUS),
+    "au_cvt, no AUs": Arm("au_cvt", "lsd", {"au_weight": 0.0}, AUS),
+    "multitask": Arm("multitask", "lsd", needs=FEATURES / "mae" / "lsd"),
+    "multitask, no appearance": Arm("multitask", "lsd", {"appearance_weights": NO_APPEARANCE}),
+    "emma": Arm("emma", "mtl", needs=DAN),
+    "emma, VA from features": Arm("emma", "mtl", {"va_from": "features"}, DAN),
+    "cotex": Arm("cotex", "lsd"),
+    "cotex, no consistency": Arm("cotex", "lsd", {"consistency_weight": 0.0}),
+    "cotex, no mask": Arm("cotex", "lsd", {"mask_ratio": 0.0}),
+    "feedback": Arm("feedback", "expr"),
+    "feedback, none fed back": Arm("feedback", "expr", {"spatial.feedback": False}),
+    "dtm": Arm("dtm", "expr"),
+    "dtm, fixed threshold": Arm("dtm", "expr", {"threshold": "fixed"}),
+    "dtm, self-adaptive threshold": Arm("dtm", "expr", {"threshold": "self_adaptive"}),
+    "dtm, labelled alone": Arm("dtm", "expr", {"unlabelled_weight": 0.0}),
+    "vit": Arm("vit", "lsd"),
+    "vit, random start": Arm("vit", "lsd", pretrained=False),
+}
+# idea, what stands with and without it: an arm and the name of one of its scores
+COMPARISONS = [
+    ("AU supervision", ("au_cvt", "lsd"), ("au_cvt, no AUs", "lsd")),
+    ("appearance branch", ("multitask", "lsd"), ("multitask, no appearance", "lsd")),
+    ("ensemble of networks, not one", ("multitask", "lsd"), ("multitask", "one network")),
+    ("VA from scores, not features", ("emma", "va"), ("emma, VA from features", "va")),
+    ("VA from scores, not features", ("emma", "mtl"), ("emma, VA from features", "mtl")),
+    ("JS consistency", ("cotex", "lsd"), ("cotex, no consistency", "lsd")),
+    ("masked views", ("cotex", "lsd"), ("cotex, no mask", "lsd")),
+    ("feedback to the teacher", ("feedback", "expr"), ("feedback, none fed back", "expr")),
+    ("temporal encoder, not frame by frame", ("feedback", "temporal"), ("feedback", "expr")),
+    ("dynamic, not fixed threshold", ("dtm", "expr"), ("dtm, fixed threshold", "expr")),
+    ("dynamic, not self-adaptive threshold", ("dtm", "expr"), ("dtm, self-adaptive threshold", "expr")),
+    ("unlabelled faces at all", ("dtm", "expr"), ("dtm, labelled alone", "expr")),
+    ("MAE pretraining", ("vit", "lsd"), ("vit, random start", "lsd")),
+]
+
+
+def changed(params: Params, arm: Arm, seed: int) -> Params:
+    """The params of one run."""
+    tree = params.model_dump()
+    tree["finetune"]["seed"] = seed
+    for path, value in arm.changes.items():
+        *parents, last = path.split(".")
+        node = tree["systems"][arm.system]
+        for parent in parents:
+            node = node[parent]
+        if last not in node:
+            raise KeyError(path)
+        node[last] = value
+    return Params.model_validate(tree)
+
+
+def truth(track: str) -> dict[str, np.ndarray]:
+    """The demo's hidden labels on the axis of the official template."""
+    rows = [line.split(",")[1:] for line in (TRUTH / f"{track}.txt").read_text().splitlines()[1:]]
+    values = np.array(rows, dtype=np.float64)
+    if track == "mtl":
+        return {"va": values[:, :2], "expression": values[:, 2].astype(int), "aus": values[:, 3:].astype(int)}
+    return {"expression": values[:, 0].astype(int)}
+
+
+def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
+    """Train one arm with one seed; scores on the test truth by name, and the validation score."""
+    from pipeline.train.fit import axis_scores, fit, judge, seed_weights, validation_score
+    from pipeline.train.recipes import recipe
+
+    arm = ARMS[name]
+    params = changed(load_params(), arm, seed)
+    settings = params.finetune
+    seed_weights(settings)
+    made = recipe(arm.system, arm.track, params, arm.needs, arm.pretrained)
+    system, _ = fit(f"{name} seed {seed}", made, settings, folder, lambda metrics, step: None)
+    data, labels = made.data, truth(arm.track)
+    score = judge(arm.track, data.test, labels, axis_scores(made, system, data.test, settings.evaluate_batch))
+    found = {arm.track: score["score"], "validation": validation_score(made, system, settings.evaluate_batch)["score"]}
+    if arm.track == "mtl":
+        found |= {task: score[task]["score"] for task in ("va", "expr", "au")}
+    if arm.system == "multitask":
+        found["one network"] = single_networks(system, made, labels, settings.evaluate_batch)
+    if name == "feedback":
+        found["temporal"] = temporal(system, made, params, folder / "temporal")
+    return found
+
+
+def single_networks(system: Any, made: Any, labels: dict[str, np.ndarray], batch: int) -> float:
+    """Mean score of the ensemble's networks, each by itself."""
+    from torch import nn
+
+    from pipeline.train.fit import axis_scores, judge
+
+    every, scores = list(system.networks), []
+    for network in every:
+        system.networks = nn.ModuleList([network])
+        scores.append(judge("lsd", made.data.test, labels, axis_scores(made, system, made.data.test, batch))["score"])
+    system.networks = nn.ModuleList(every)
+    return float(np.mean(scores))
+
+
+def temporal(system: Any, made: Any, params: Params, folder: Path) -> float:
+    """Score of the temporal encoder on this run's student."""
+    import pyarrow as pa
+
+    from pipeline.features import Extractor, StudentFeatures, features_of
+    from pipeline.train.fit import judge, seed_weights
+    from pipeline.train.sequences import SequenceData, fit_temporal
+
+    crops = made.data.crops
+    student = Extractor(StudentFeatures(system.student.eval()), system.pixels)
+    values = features_of(student, crops.jpeg.to_pylist(), params.cache_features.batch)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    table = crops.table.select(["video", "frame"]).append_column("feature", lists)
+    data = SequenceData(params.systems.feedback.temporal, table)
+    seed_weights(params.finetune)
+    encoder, _ = fit_temporal(data, params, folder, lambda metrics, step: None)
+    return judge("expr", data.test, truth("expr"), data.predict(encoder, data.test))["score"]
+
+
+def key(name: str, seed: int, inputs: str) -> str:
+    """Digest of what decides a run: params, data, and the code that trains this system."""
+    arm = ARMS[name]
+    params = changed(load_params(), arm, seed)
+    settings = [part.model_dump() for part in (params.finetune, params.vit, getattr(params.systems, arm.system))]
+    modules = {"vit": "vit_heads"}.get(arm.system, arm.system), *(["temporal"] if name == "feedback" else [])
+    code = [code_digest(f"models.{module}") for module in modules] + [
+        code_digest(f"pipeline.train.{m}") for m in SHARED
+    ]
+    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones", "fit")]
+    return hashlib.sha256(repr([str(arm), settings, code, inputs]).encode()).hexdigest()[:20]
+
+
+def kept(name: str, seed: int, inputs: str) -> dict[str, float]:
+    """The run's scores, measured now unless they are in the store."""
+    path = STORE / f"{key(name, seed, inputs)}.json"
+    if not path.is_file():
+        scores = measure(name, seed, path.with_suffix(""))
+        atomic_write_text(path, json.dumps({"arm": name, "seed": seed, "scores": scores}, indent=1) + "\n")
+    return json.loads(path.read_text())["scores"]
+
+
+def compare(idea: str, one: tuple[str, str], other: tuple[str, str], results: dict, seeds: list[int]) -> dict[str, Any]:
+    """A row of the table."""
+    a, b = (np.array([results[name, seed][score] for seed in seeds]) for name, score in (one, other))
+    gain = a - b
+    half = stats.t.ppf(0.975, len(seeds) - 1) * gain.std(ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else np.nan
+    return {
+        "idea": idea,
+        "track": {"one network": "lsd", "temporal": "expr"}.get(one[1], one[1]),
+        "with_name": one[0] if one[1] != "temporal" else f"{one[0]}, temporal",
+        "without_name": other[0] if other[1] != "one network" else f"{other[0]}, one network",
+        "seeds": len(seeds),
+        "with_mean": round(float(a.mean()), 4),
+        "without_mean": round(float(b.mean()), 4),
+        "difference": round(float(gain.mean()), 4),
+        "low": round(float(gain.mean() - half), 4),
+        "high": round(float(gain.mean() + half), 4),
+        "with_scores": a.round(4).tolist(),
+        "without_scores": b.round(4).tolist(),
+    }
+
+
+def inputs_digest() -> str:
+    """md5 of every artifact that the arms read, from dvc.lock."""
+    from pipeline.base.tracking import locked_outs
+
+    read = (ARTIFACTS / "faces", LABELS.parent, ENCODER, AUS.parent, DAN, FEATURES / "mae")
+    outs = locked_outs()
+    return json.dumps([outs[path.as_posix()] for path in read])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # one run a core
+    inputs = inputs_digest()
+    names = [name for name in ARMS if arguments.only in name]
+    results: dict[tuple[str, int], dict[str, float]] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
+        jobs = {pool.submit(kept, name, seed, inputs): (name, seed) for seed in arguments.seeds for name in names}
+        for job in as_completed(jobs):
+            results[jobs[job]] = job.result()
+            name, seed = jobs[job]
+            print(f"{len(results)}/{len(jobs)} {name}, seed {seed}: {job.result()}", flush=True)
+    wanted = [c for c in COMPARISONS if c[1][0] in names and c[2][0] in names]
+    rows = [compare(*comparison, results, arguments.seeds) for comparison in wanted]
+    for row in rows:
+        shown = (row[k] for k in ("idea", "track", "with_mean", "without_mean", "difference", "low", "high"))
+        print("{:38s} {:5s} {:.3f} {:.3f} {:+.3f} [{:+.3f}, {:+.3f}]".format(*shown))
+    if not arguments.only:
+        content = {"seeds": arguments.seeds, "metric": "official, on the demo's hidden test truth", "comparisons": rows}
+        atomic_write_text(ABLATIONS, json.dumps(cast(Any, content), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Masked CoTEX (Li et al., arXiv 2207.11679): MAE ViTs that see the same face through different masks and must agree.
+
+Each view drops tokens at random for itself (no mask token stands in), reads its class token, and the views' mean
+cross-entropy is joined by a Jensen-Shannon consistency. All tokens are seen at prediction, and logits are summed.
+Ours: a raster of cells may be read instead of the class token (see `read_tokens`), hidden cells as zeros.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.losses import expression_loss, jensen_shannon
+from models.masking import encode_visible, patchify, put_back, random_masking
+from models.system import Batch, System
+from models.vit import build_vit, layer_groups, normalise, read_tokens, readout_width
+
+
+class View(nn.Module):
+    """One encoder and its classifier."""
+
+    def __init__(self, vit: dict[str, int], classes: int, readout_grid: int, drop_path: float) -> None:
+        super().__init__()
+        self.encoder = build_vit(**vit, drop_path=drop_path)
+        self.head = nn.Linear(readout_width(vit["width"], readout_grid), classes)
+        nn.init.trunc_normal_(self.head.weight, std=2e-5)  # as MAE fine-tunes: all classes start equal
+        self.patch = vit["patch_pixels"]
+        self.readout_grid = readout_grid
+
+    def forward(self, images: Tensor, mask_ratio: float) -> Tensor:
+        """uint8 images (B, 3, P, P) to logits (B, classes)."""
+        x = normalise(images)
+        if mask_ratio:
+            patches = patchify(x, self.patch)
+            kept, _ = random_masking(patches.shape[0], patches.shape[1], mask_ratio, patches.device)
+            tokens = encode_visible(self.encoder, patches, kept)
+            if self.readout_grid:
+                tokens = put_back(tokens, kept, patches.shape[1])
+        else:
+            tokens = self.encoder.forward_features(x)
+        return self.head(read_tokens(tokens, self.readout_grid))
+
+
+class CoTex(System):
+    """`views` encoders of the same start and their own weights."""
+
+    def __init__(
+        self,
+        vit: dict[str, int],
+        *,
+        classes: int,
+        views: int,
+        readout_grid: int,
+        mask_ratio: float,
+        consistency_weight: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.pixels = vit["image_pixels"]
+        self.views = nn.ModuleList(View(vit, classes, readout_grid, drop_path) for _ in range(views))
+        self.mask_ratio = mask_ratio
+        self.consistency_weight = consistency_weight
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean cross-entropy of the views, and their divergence over the faces with a label."""
+        logits = [view(batch["images"], self.mask_ratio) for view in self.views]
+        labels = batch["expression"]
+        every = torch.ones(len(labels), device=labels.device)
+        entropy = torch.stack([expression_loss(z, labels, every) for z in logits]).mean()
+        parts = {"expression": entropy}
+        if self.consistency_weight and (labels >= 0).any():
+            divergence = jensen_shannon([z[labels >= 0].softmax(-1) for z in logits])
+            parts["consistency"] = self.consistency_weight * divergence
+        return parts
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Expression probabilities (B, classes) of the summed logits."""
+        logits = torch.stack([view(batch["images"], 0.0) for view in self.views]).sum(dim=0)
+        return {"expression": logits.softmax(-1)}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names that weight decay leaves alone (timm's convention)."""
+        return {
+            f"views.{number}.encoder.{name}"
+            for number, view in enumerate(self.views)
+            for name in view.encoder.no_weight_decay()  # type: ignore[operator,union-attr]
+        }
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Layer groups for layer decay, the same for every view."""
+        return layer_groups(r"views\.\d+\.encoder")

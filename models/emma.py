@@ -1,0 +1,103 @@
+"""EMMA (Li et al., arXiv 2207.11679): an MAE ViT for expressions and action units, and valence and arousal from scores.
+
+A frozen expression network's logits, the ViT's expression logits and its AU logits, in this order, are all that the
+valence-arousal head sees; its gradient flows into the ViT.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.losses import au_sum_loss, expression_loss, va_loss
+from models.system import Batch, System
+from models.vit import build_vit, freeze, layer_groups, normalise, read_tokens, readout_width
+
+EXPRESSIONS, AUS = 8, 12
+
+
+class Emma(System):
+    """Expression, AU and valence-arousal of a face.
+
+    `cnn` gives `cnn_classes` logits for uint8 images and stays frozen, in evaluation mode: published training leaves
+    its batch statistics moving, which is an oversight. `va_from` is "scores" (published) or "features": what the ViT's
+    own head reads, for comparison. `va_rate` is the constant learning rate of the head. `readout_grid` 0 is the
+    published class token; ours is the raster of cells (see `read_tokens`).
+    """
+
+    au_pos_weight: Tensor
+
+    def __init__(
+        self,
+        vit: dict[str, int],
+        cnn: nn.Module,
+        cnn_classes: int,
+        *,
+        readout_grid: int,
+        hidden: int,
+        va_hidden: int,
+        va_from: str,
+        va_rate: float,
+        drop_path: float,
+        au_pos_weight: list[float],
+    ) -> None:
+        super().__init__()
+        self.pixels = vit["image_pixels"]
+        self.encoder = build_vit(**vit, drop_path=drop_path)
+        self.cnn = freeze(cnn)
+        self.readout_grid = readout_grid
+        width = readout_width(vit["width"], readout_grid)
+        self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, EXPRESSIONS + AUS))
+        self.va_from = va_from
+        self.va_rate = va_rate
+        inputs = cnn_classes + EXPRESSIONS + AUS if va_from == "scores" else width
+        self.va_head = nn.Sequential(nn.Linear(inputs, va_hidden), nn.ReLU(), nn.Linear(va_hidden, 2))
+        self.register_buffer("au_pos_weight", torch.tensor(au_pos_weight), persistent=False)
+
+    def train(self, mode: bool = True) -> "Emma":
+        """Training mode for all but the frozen network."""
+        super().train(mode)
+        self.cnn.eval()
+        return self
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 images (B, 3, P, P) to expression logits, AU logits, and valence and arousal."""
+        features = read_tokens(self.encoder.forward_features(normalise(images)), self.readout_grid)
+        scores = self.head(features)
+        if self.va_from == "scores":
+            with torch.no_grad():
+                known = self.cnn(images)
+            va = self.va_head(torch.cat([known, scores], dim=1))
+        else:
+            va = self.va_head(features)
+        return {"expression": scores[:, :EXPRESSIONS], "aus": scores[:, EXPRESSIONS:], "va": va}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """(1 - CCC) of valence and of arousal, cross-entropy, weighted binary cross-entropy, each under its mask."""
+        out = self(batch["images"])
+        every = torch.ones(len(out["va"]), device=out["va"].device)
+        return {
+            "va": va_loss(out["va"], batch["va"]),
+            "expression": expression_loss(out["expression"], batch["expression"], every),
+            "aus": au_sum_loss(out["aus"], batch["aus"], self.au_pos_weight),
+        }
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Probabilities (expression: softmax, aus: sigmoid), and valence and arousal cut to [-1, 1]."""
+        out = self(batch["images"])
+        return {
+            "expression": out["expression"].softmax(-1),
+            "aus": out["aus"].sigmoid(),
+            "va": out["va"].clamp(-1, 1),
+        }
+
+    def constant_rates(self) -> dict[str, float]:
+        """The valence-arousal head has an optimiser's settings of its own."""
+        return {"va_head": self.va_rate}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names that weight decay leaves alone (timm's convention)."""
+        return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Layer groups for layer decay."""
+        return layer_groups("encoder")

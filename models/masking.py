@@ -1,0 +1,51 @@
+"""Random masking of a ViT's patches, as in MAE: an encoder that computes on the visible ones alone."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """(B, 3, H, W) to (B, tokens, 3 * patch * patch), channels first as in the embedding's convolution."""
+    batch, channels, height, width = images.shape
+    x = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+
+
+def random_masking(batch: int, tokens: int, mask_ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per-sample random order: indices of the kept tokens (B, kept) and of all tokens kept-first (B, tokens)."""
+    order = torch.rand(batch, tokens, device=device).argsort(dim=1)
+    return order[:, : int(tokens * (1 - mask_ratio))], order
+
+
+def gather_tokens(x: Tensor, indices: Tensor) -> Tensor:
+    """Pick tokens: x (B, N, D), indices (B, K) to (B, K, D)."""
+    return x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def encode_visible(encoder: VisionTransformer, patches: Tensor, kept: Tensor) -> Tensor:
+    """Encode the kept patches alone: (B, tokens, 3pp), (B, kept) to (B, 1 + kept, width), the class token first.
+
+    Patches are gathered before they are embedded, and the embedding is one matrix product.
+    """
+    position = cast(Tensor, encoder.pos_embed)
+    projection = encoder.patch_embed.proj
+    x = F.linear(gather_tokens(patches, kept), projection.weight.flatten(1), projection.bias)
+    x = x + gather_tokens(position[:, 1:].expand(len(x), -1, -1), kept)
+    class_token = (cast(Tensor, encoder.cls_token) + position[:, :1]).expand(len(x), -1, -1)
+    return encoder.norm(encoder.blocks(torch.cat([class_token, x], dim=1)))
+
+
+def put_back(tokens: Tensor, kept: Tensor, total: int) -> Tensor:
+    """Visible tokens (B, 1 + kept, width) in their places among `total`, the class token first: (B, 1 + total, width).
+
+    Hidden places are zero and visible ones are scaled up for them, as dropout does, so that a linear head expects the
+    same of a masked face as of a whole one.
+    """
+    places = kept[..., None].expand(-1, -1, tokens.shape[-1])
+    full = tokens.new_zeros(len(tokens), total, tokens.shape[-1])
+    full = full.scatter(1, places, tokens[:, 1:] * (total / kept.shape[1]))
+    return torch.cat([tokens[:, :1], full], dim=1)
