@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pyarrow as pa
 import torch
@@ -41,15 +42,17 @@ class Extractor(nn.Module):
 class OnnxNetwork(nn.Module):
     """A face network of insightface's: RGB crops to an embedding, or to sex logits (female, male) and age / 100.
 
-    Their normalisation is part of the file's graph (`Sub` and `Mul` first, as in the genderage model) or is
-    (x - 127.5) / 127.5, as insightface tells them apart.
+    Normalised as insightface does: not at all where the graph does it itself, else (x - 127.5) / 127.5, and by 128 for
+    the network of sex and age.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0]
-        self.scale, self.shift = (1.0, 0.0) if _normalises_itself(path) else (1 / 127.5, 127.5)
+        attributes = self.session.get_outputs()[0].shape[-1] == 3
+        deviation = 128.0 if attributes else 127.5
+        self.shift, self.scale = (0.0, 1.0) if _normalises_itself(path) else (127.5, 1 / deviation)
 
     @property
     def pixels(self) -> int:
@@ -63,11 +66,10 @@ class OnnxNetwork(nn.Module):
 
 
 def _normalises_itself(path: Path) -> bool:
-    """insightface's rule: a subtraction and a multiplication among the first eight nodes."""
-    import onnx
-
+    """insightface's rule: a subtraction and a multiplication among the first eight nodes, or `bn_data` at the front."""
     names = [node.name for node in onnx.load(path).graph.node[:8]]
-    return any(n.startswith(("Sub", "_minus")) for n in names) and any(n.startswith(("Mul", "_mul")) for n in names)
+    subtracts, scales = (any(n.startswith(starts) for n in names) for starts in (("Sub", "_minus"), ("Mul", "_mul")))
+    return (subtracts and scales) or "bn_data" in names[:3]
 
 
 class StudentFeatures(nn.Module):

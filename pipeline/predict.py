@@ -133,9 +133,10 @@ class TemporalMember:
         """Scores (N, ...) of crops; the faces of one picture do not see each other."""
         found = torch.from_numpy(features_of(self.features, jpegs, self.batch)).float().to(device())
         if len(np.unique(frames)) < len(frames):
-            alone = [self.encoder.predict_video(row[None], torch.ones(1, dtype=torch.bool), 1) for row in found]
+            seen = torch.ones(1, dtype=torch.bool, device=found.device)
+            alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
             return torch.cat(alone).cpu().numpy()
-        places = torch.from_numpy(frames - frames.min())
+        places = torch.from_numpy(frames - frames.min()).to(found.device)
         video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
         present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
         video[places], present[places] = found, True

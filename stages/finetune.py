@@ -44,6 +44,8 @@ def publish(out: Path, made: Recipe, system: System, training: Training, batch: 
 def finetune(system: str, track: str, needs: Path, params: Params) -> None:
     """Train, predict validation and test, publish."""
     settings = params.finetune
+    if system == "feedback":
+        raise MienError("feedback is made by pretrain_feedback and finetune_temporal, not by finetune", exit_code=2)
     if not hasattr(params.systems, system):
         raise MienError(f"params.yaml: systems has no {system}", exit_code=2)
     logged = {
@@ -53,7 +55,7 @@ def finetune(system: str, track: str, needs: Path, params: Params) -> None:
         "track": track,
     }
     inputs = [FACES / DATASET_OF[track], FACES / EXTRA, LABELS / f"{track}.parquet", ENCODER, needs]
-    inputs += declared_inputs(params, system)
+    inputs += declared_inputs(params, system, track, needs)
     with stage_run(f"finetune@{system}-{track}", logged, inputs) as run:
         seed_weights(settings)
         made = recipe(system, track, params, needs)

@@ -117,6 +117,25 @@ def test_two_batches_of_eight_are_one_of_sixteen(tmp_path, clip_norm, momentum):
     assert rates[0] == rates[1] and rates[0][0] == pytest.approx(0.05)
 
 
+class Told(Trainee):
+    """Its loss is the mean of its batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"told": batch["x"].mean() + 0 * self.weight}
+
+
+def test_the_loss_of_gathered_batches_is_their_mean(tmp_path):
+    values = iter([4.0, 0.0] * STEPS)
+    optimise = SGD.model_copy(update={"accumulate": 2})
+    run = training(tmp_path, Told, optimise=optimise, batches=lambda *_: {"x": torch.tensor([next(values)])})
+    train(run)
+    assert {row["loss"] for row in run.history if "loss" in row} == {2.0}
+
+
 def test_gathered_batches_of_a_step_are_drawn_one_after_the_other(tmp_path):
     seen: list[tuple[int, Tensor]] = []
 
@@ -245,6 +264,13 @@ def test_patience_ends_training(tmp_path, scores, patience, judged, best):
     rows = [(row["step"], row["score"]) for row in run.history if "score" in row]
     assert rows == [(2 * (number + 1), score) for number, score in enumerate(scores[:judged])]
     assert [all(torch.equal(s[n], state[n]) for n in state) for s in seen] == [n == best for n in range(judged)]
+
+
+def test_a_run_out_of_patience_leaves_a_checkpoint(tmp_path):
+    scores = scripted([0.5, 0.4, 0.3, 0.2, 0.1, 0.0], [])
+    train(training(tmp_path, evaluate=scores, evaluate_every=2, patience=2, checkpoint_seconds=1e9))
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found[0] == 6
 
 
 @pytest.mark.parametrize("death", [3, 5, 6, 7])

@@ -13,7 +13,7 @@ from models.backbone import vit_backbone
 from models.losses import au_loss, concordance, expression_loss, va_loss
 from models.mae import MAE, unpatchify
 from models.masking import gather_tokens, patchify, random_masking
-from models.vit import build_vit, freeze, grid_pool, normalise, sincos_position_embedding
+from models.vit import build_vit, freeze, normalise, read_tokens, readout_width, sincos_position_embedding
 from models.vit_heads import VitHeads
 from pipeline.abaw.metrics import ccc
 
@@ -315,13 +315,16 @@ def test_tokens_and_positions_are_not_decayed():
     assert mae.no_weight_decay() == {"encoder.cls_token", "mask_token"} <= {n for n, _ in mae.named_parameters()}
 
 
-def test_grid_pool_reads_cells_of_the_face():
+def test_a_readout_is_the_cells_of_the_face_or_the_class_token():
     encoder = build_vit(**VIT | {"image_pixels": 32}).eval()
     images = normalise(pictures(2, 32))
-    tokens = encoder.forward_features(images)[:, 1:].unflatten(1, (4, 4))
-    torch.testing.assert_close(grid_pool(encoder, images, 1), encoder(images), atol=1e-5, rtol=1e-5)
-    halves = grid_pool(encoder, images, 2).view(2, 16, 2, 2)
-    torch.testing.assert_close(halves[:, :, 1, 0], tokens[:, 2:, :2].mean(dim=(1, 2)), atol=1e-5, rtol=1e-5)
+    tokens = encoder.forward_features(images)
+    cells = tokens[:, 1:].unflatten(1, (4, 4))
+    torch.testing.assert_close(read_tokens(tokens, 1), encoder(images), atol=1e-5, rtol=1e-5)
+    halves = read_tokens(tokens, 2).view(2, 16, 2, 2)
+    torch.testing.assert_close(halves[:, :, 1, 0], cells[:, 2:, :2].mean(dim=(1, 2)), atol=1e-5, rtol=1e-5)
+    assert torch.equal(read_tokens(tokens, 0), tokens[:, 0])
+    assert all(read_tokens(tokens, grid).shape[1] == readout_width(16, grid) for grid in (0, 1, 2, 4))
 
 
 def test_normalise_and_freeze():

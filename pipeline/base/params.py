@@ -160,6 +160,12 @@ class Backbone(Section):
     channels: list[int] = Field(default=[64, 128, 256, 512], min_length=1)
     units: list[int] = Field(default=[3, 4, 14, 3], min_length=1)
 
+    @model_validator(mode="after")
+    def _stages(self) -> "Backbone":
+        if len(self.channels) != len(self.units):
+            raise ValueError("channels and units must be as long as each other: one of each a stage")
+        return self
+
 
 class CachedBackbone(Backbone):
     """A frozen backbone (also `feedback`, the student of that system, and `onnx`) and the data sets that it reads."""
@@ -190,6 +196,11 @@ class Train(Section):
     patience_evaluations: int = Field(default=0, ge=0)
     augment: Augment
     optimise: Optimise
+
+
+def _one_pass(train: Train) -> None:
+    if train.optimise.accumulate != 1:
+        raise ValueError("accumulate must be 1: the updates of this system depend on one another")
 
 
 class VitSystem(Section):
@@ -223,6 +234,14 @@ class AuCvtSystem(Section):
     real_fraction: float = Field(gt=0, lt=1)
     openface_confidence: float = Field(ge=0, le=1)
     train: Train
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AuCvtSystem":
+        if len(self.channels) != len(self.units):
+            raise ValueError("channels and units must be as long as each other: one of each a stage")
+        if self.width % self.heads or self.image_pixels % 2 ** len(self.channels):
+            raise ValueError("width must be a multiple of heads, and image_pixels of 2 ** stages")
+        return self
 
 
 class AppearanceWeights(Section):
@@ -316,6 +335,15 @@ class Spatial(Section):
     strong: Strong
     train: Train
 
+    @model_validator(mode="after")
+    def _phases(self) -> "Spatial":
+        _one_pass(self.train)
+        if self.head_start_steps + self.labelled_steps > self.train.optimise.steps:
+            raise ValueError("head_start_steps and labelled_steps must leave room in train.optimise.steps")
+        if self.train.patience_evaluations:
+            raise ValueError("train.patience_evaluations must be 0: the student does not learn all the time")
+        return self
+
 
 class Temporal(Section):
     """Phase two: the temporal encoder over cached features (models/temporal.py)."""
@@ -333,6 +361,8 @@ class Temporal(Section):
     def _overlap(self) -> "Temporal":
         if self.stride_frames > self.window_frames:
             raise ValueError("stride_frames must not exceed window_frames, or frames between windows are never seen")
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
         return self
 
 
@@ -358,6 +388,11 @@ class DtmSystem(Section):
     supervised_steps: int = Field(ge=0)
     strong: Strong
     train: Train
+
+    @model_validator(mode="after")
+    def _phases(self) -> "DtmSystem":
+        _one_pass(self.train)
+        return self
 
 
 class Systems(Section):

@@ -16,5 +16,6 @@ def yaw_and_pitch(landmarks: np.ndarray) -> np.ndarray:
     points = landmarks - landmarks.mean(axis=1, keepdims=True)
     axes = np.einsum("kp,npd->ndk", np.linalg.pinv(model), points)  # (N, 2, 3): scaled first rows of the rotation
     unit = axes / np.linalg.norm(axes, axis=2, keepdims=True)
-    toward = -unit[..., 2]  # where the nose's direction (0, 0, -1) points in the image
-    return np.stack([np.arcsin(toward[:, 0].clip(-1, 1)), np.arcsin(toward[:, 1].clip(-1, 1))], axis=1)
+    x, y = -unit[:, 0, 2], -unit[:, 1, 2]  # where the nose's direction (0, 0, -1) points in the image
+    towards_camera = np.sqrt((1 - x**2 - y**2).clip(0))
+    return np.stack([np.arctan2(x, towards_camera), np.arcsin(y.clip(-1, 1))], axis=1)

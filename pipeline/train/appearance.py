@@ -2,13 +2,13 @@
 
 import cv2
 import numpy as np
-from insightface.utils.face_align import estimate_norm
 from sklearn.decomposition import PCA
 
 from pipeline.base.params import MultitaskSystem
 from pipeline.base.shards import read_shards
 from pipeline.crops import Crops
 from pipeline.errors import MienError
+from pipeline.faces.align import alignment
 from pipeline.faces.pose import yaw_and_pitch
 from pipeline.faces.video import decode_image
 from pipeline.layout import FEATURES
@@ -30,8 +30,7 @@ def crop_points(crops: Crops, rows: np.ndarray) -> np.ndarray:
         height, width = decode_image(crops.jpeg[int(row)].as_py()).shape[:2]
         placed = landmarks[number]
         if not ready[number]:
-            matrix = estimate_norm(placed.astype(np.float32), width)
-            placed = cv2.transform(placed[None], matrix)[0]
+            placed = cv2.transform(placed[None], alignment(placed, width))[0]
         points[number] = (placed + 0.5) / [width / 2, height / 2] - 1
     return points
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import timm
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -26,6 +27,8 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
         verify(path.name, path)
     try:
         missing, _ = module.load_state_dict(load_file(path), strict=False)
+    except SafetensorError as error:
+        raise MienError(f"{path}: not a safetensors file ({error}); fetch it again") from None
     except RuntimeError as error:
         raise MienError(f"{path}: not the weights of {what}: {str(error).splitlines()[1].strip()}") from None
     if missing:
@@ -42,11 +45,13 @@ def build_backbone(settings: BackboneParams, vit: Vit, pretrained: bool, drop_pa
     if settings.name == "face_resnet":
         pixels, grid = settings.image_pixels or 112, max(1, settings.readout_grid)
         backbone = face_backbone(settings.channels, settings.units, grid, pixels)
+        filled = backbone.network.stem  # named as in the published files
     elif timm.is_model(settings.name):
         backbone = timm_backbone(settings.name, settings.image_pixels, drop_path)
+        filled = backbone.network
     else:
         known = "`encoder` and `face_resnet` are our own"
         raise MienError(f"params.yaml: timm knows no model {settings.name}; {known}", exit_code=2)
     if pretrained and settings.weights:
-        load_weights(backbone.network, Path(settings.weights), settings.name)
+        load_weights(filled, Path(settings.weights), settings.name)  # type: ignore[arg-type]
     return backbone

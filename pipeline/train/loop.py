@@ -100,6 +100,7 @@ def train(run: Training) -> Trainee:
     bar = _Progress(run.name, run.optimise.steps)
     for step in range(state.step, run.optimise.steps):
         if state.out_of_patience():
+            state.checkpoint(step)
             break
         state.update(step)
         if run.after_epoch and (step + 1) % run.epoch_steps == 0:
@@ -133,7 +134,7 @@ class _State:
         return self.ema.module if self.ema else self.module
 
     def update(self, step: int) -> None:
-        """The optimiser steps of one batch, whose gradient may be gathered in several passes."""
+        """The optimiser steps of one batch, whose gradient may be gathered in several passes (trainees of one step)."""
         run, params = self.run, self.run.optimise
         generator = seed_step(run.seed, step)
         rate = learning_rate(step, params)
@@ -146,12 +147,12 @@ class _State:
                 batch = run.prepare(batch)
             for parts in self._phases(batch):
                 (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
-                seen |= {name: part.detach() for name, part in parts.items()}
+                for name, part in parts.items():
+                    seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
                 if number + 1 == params.accumulate:
-                    seen["gradient_norm"] = self._step()
+                    norm = self._step()
         if self.ema:
             self.ema.update(self.module, step=step)
-        norm = seen.pop("gradient_norm")
         self.loss = torch.stack(list(seen.values())).sum()
         if step % LOG_EVERY == 0 or step + 1 == params.steps:
             parts = {f"loss_{name}": part for name, part in seen.items()}
@@ -218,8 +219,11 @@ class _State:
 
     def checkpoint_if_due(self, step: int) -> None:
         """Write a checkpoint every `checkpoint_seconds`, and one at the end for what the stage does next."""
-        if time.monotonic() - self._saved < self.run.checkpoint_seconds and step < self.run.optimise.steps:
-            return
+        if time.monotonic() - self._saved >= self.run.checkpoint_seconds or step == self.run.optimise.steps:
+            self.checkpoint(step)
+
+    def checkpoint(self, step: int) -> None:
+        """Write the state after `step` steps."""
         self.check_loss(step)
         parts: dict[str, Any] = {
             "module": self.module,

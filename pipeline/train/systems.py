@@ -96,8 +96,12 @@ class _Builder:
 
     def _multitask(self) -> Multitask:
         settings = self.params.systems.multitask
+        backbones = [self.backbone(network) for network in settings.networks]
+        if len({backbone.pixels for backbone in backbones}) > 1:
+            sizes = ", ".join(f"{b.pixels} of {n.name}" for b, n in zip(backbones, settings.networks, strict=True))
+            raise MienError(f"params.yaml: systems.multitask.networks see the same crops, not {sizes} pixels")
         return Multitask(
-            [self.backbone(network) for network in settings.networks],
+            backbones,
             width=settings.width,
             classes=self.classes,
             appearance_weights=settings.appearance_weights.model_dump(),
