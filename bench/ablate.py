@@ -15,15 +15,22 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy import stats
+from torch import nn
 
 from pipeline.base.closure import code_digest
 from pipeline.base.params import Params, load_params
+from pipeline.base.tracking import locked_outs
+from pipeline.features import Extractor, StudentFeatures, features_of
 from pipeline.layout import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
 from pipeline.publish import atomic_write_text
+from pipeline.train.fit import axis_scores, fit, judge, seed_weights, validation_score
+from pipeline.train.recipes import Recipe, recipe
+from pipeline.train.sequences import SequenceData, fit_temporal
 
 TRUTH = Path("data/demo_truth")
 STORE = Path(".work/ablate")
@@ -107,9 +114,6 @@ def truth(track: str) -> dict[str, np.ndarray]:
 
 def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     """Train one arm with one seed; scores on the test truth by name, and the validation score."""
-    from pipeline.train.fit import axis_scores, fit, judge, seed_weights, validation_score
-    from pipeline.train.recipes import recipe
-
     arm = ARMS[name]
     params = changed(load_params(), arm, seed)
     settings = params.finetune
@@ -128,12 +132,8 @@ def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     return found
 
 
-def single_networks(system: Any, made: Any, labels: dict[str, np.ndarray], batch: int) -> float:
+def single_networks(system: Any, made: Recipe, labels: dict[str, np.ndarray], batch: int) -> float:
     """Mean score of the ensemble's networks, each by itself."""
-    from torch import nn
-
-    from pipeline.train.fit import axis_scores, judge
-
     every, scores = list(system.networks), []
     for network in every:
         system.networks = nn.ModuleList([network])
@@ -142,14 +142,8 @@ def single_networks(system: Any, made: Any, labels: dict[str, np.ndarray], batch
     return float(np.mean(scores))
 
 
-def temporal(system: Any, made: Any, params: Params, folder: Path) -> float:
+def temporal(system: Any, made: Recipe, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
-    import pyarrow as pa
-
-    from pipeline.features import Extractor, StudentFeatures, features_of
-    from pipeline.train.fit import judge, seed_weights
-    from pipeline.train.sequences import SequenceData, fit_temporal
-
     crops = made.data.crops
     student = Extractor(StudentFeatures(system.student.eval()), system.pixels)
     values = features_of(student, crops.jpeg.to_pylist(), params.cache_features.batch)
@@ -206,8 +200,6 @@ def compare(idea: str, one: tuple[str, str], other: tuple[str, str], results: di
 
 def inputs_digest() -> str:
     """md5 of every artifact that the arms read, from dvc.lock."""
-    from pipeline.base.tracking import locked_outs
-
     read = (ARTIFACTS / "faces", LABELS.parent, ENCODER, AUS.parent, DAN, FEATURES / "mae")
     outs = locked_outs()
     return json.dumps([outs[path.as_posix()] for path in read])
@@ -236,7 +228,7 @@ def main() -> None:
         print("{:38s} {:5s} {:.3f} {:.3f} {:+.3f} [{:+.3f}, {:+.3f}]".format(*shown))
     if not arguments.only:
         content = {"seeds": arguments.seeds, "metric": "official, on the demo's hidden test truth", "comparisons": rows}
-        atomic_write_text(ABLATIONS, json.dumps(cast(Any, content), indent=1) + "\n")
+        atomic_write_text(ABLATIONS, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -55,12 +55,27 @@ class Seen:
     face: Face | None
 
 
+class Faces:
+    """The crops of one file as JPEG, and the frame of each; decoded once a size, whoever asks."""
+
+    def __init__(self, jpegs: list[bytes], frames: np.ndarray, batch: int) -> None:
+        self.jpegs, self.frames, self.batch = jpegs, frames, batch
+        self._images: dict[int, list[np.ndarray]] = {}
+
+    def images(self, pixels: int) -> list[np.ndarray]:
+        """Batches of RGB uint8 (B, 3, pixels, pixels), in order."""
+        if pixels not in self._images:
+            starts = range(0, len(self.jpegs), self.batch)
+            self._images[pixels] = [decode_crops(self.jpegs[i : i + self.batch], pixels) for i in starts]
+        return self._images[pixels]
+
+
 @dataclass(frozen=True)
 class TrackModel:
-    """A track's members with their fitted combination. A member gives scores (N, ...) for crops and their frames."""
+    """A track's members with their fitted combination. A member gives scores (N, ...) for faces."""
 
     task: str
-    members: list[Callable[[list[bytes], np.ndarray], np.ndarray]]
+    members: list[Callable[[Faces], np.ndarray]]
     fitted: Fitted
 
 
@@ -92,17 +107,16 @@ def load_models(params: Params) -> list[TrackModel]:
 
 def _member(name: str, track: str, params: Params) -> "FrameMember | TemporalMember":
     weights = load_file(SYSTEMS / track / name / "weights.safetensors")
-    batch = params.finetune.evaluate_batch
     if name == "feedback":
         student = load_student(params)
         encoder = build_temporal(params, student.backbone.width)
         encoder.load_state_dict(weights)
         stride = params.systems.feedback.temporal.stride_frames
         features = Extractor(StudentFeatures(student), student.backbone.pixels)
-        return TemporalMember(features, encoder.eval().to(device()), stride, batch)
+        return TemporalMember(features, encoder.eval().to(device()), stride)
     system = build_system(name, track, params, pretrained=False)
     system.load_state_dict(weights)
-    return FrameMember(system.eval().to(device()), TRACKS[track], batch)
+    return FrameMember(system.eval().to(device()), TRACKS[track])
 
 
 @dataclass(frozen=True)
@@ -111,13 +125,10 @@ class FrameMember:
 
     system: System
     task: str
-    batch: int
 
-    def __call__(self, jpegs: list[bytes], frames: np.ndarray) -> np.ndarray:
+    def __call__(self, faces: Faces) -> np.ndarray:
         """Scores (N, ...) of crops."""
-        pixels, parts = self.system.pixels, range(0, len(jpegs), self.batch)
-        images = (decode_crops(jpegs[start : start + self.batch], pixels) for start in parts)
-        return np.concatenate([predict_images(self.system, x)[self.task] for x in images])
+        return np.concatenate([predict_images(self.system, x)[self.task] for x in faces.images(self.system.pixels)])
 
 
 @dataclass(frozen=True)
@@ -127,11 +138,11 @@ class TemporalMember:
     features: Extractor
     encoder: TemporalEncoder
     stride: int
-    batch: int
 
-    def __call__(self, jpegs: list[bytes], frames: np.ndarray) -> np.ndarray:
+    def __call__(self, faces: Faces) -> np.ndarray:
         """Scores (N, ...) of crops; the faces of one picture do not see each other."""
-        found = torch.from_numpy(features_of(self.features, jpegs, self.batch)).float().to(device())
+        frames = faces.frames
+        found = torch.from_numpy(features_of(self.features, faces.jpegs, faces.batch)).float().to(device())
         if len(np.unique(frames)) < len(frames):
             seen = torch.ones(1, dtype=torch.bool, device=found.device)
             alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
@@ -175,15 +186,15 @@ class Finder:
             yield Seen(source, 1, 0.0, 0, None)
 
 
-def score(seen: list[Seen], models: list[TrackModel]) -> Tasks:
+def score(seen: list[Seen], models: list[TrackModel], params: Params) -> Tasks:
     """Scores (found faces, ...) of each task for the rows of one file, smoothed over its frames."""
-    faces = [row for row in seen if row.face]
-    jpegs = [row.face.jpeg for row in faces if row.face]
-    frames = np.array([row.frame for row in faces])
-    timed = len({row.frame for row in faces}) > 1
-    axis = ensemble.Axis(np.zeros(len(faces)), frames, np.zeros(len(faces)), timed)
+    shown = [row for row in seen if row.face]
+    frames = np.array([row.frame for row in shown])
+    faces = Faces([row.face.jpeg for row in shown if row.face], frames, params.finetune.evaluate_batch)
+    timed = len(np.unique(frames)) > 1
+    axis = ensemble.Axis(np.zeros(len(shown)), frames, np.zeros(len(shown)), timed)
     return {
-        model.task: ensemble.apply(model.task, model.fitted, axis, [member(jpegs, frames) for member in model.members])
+        model.task: ensemble.apply(model.task, model.fitted, axis, [member(faces) for member in model.members])
         for model in models
     }
 
@@ -227,11 +238,11 @@ def table_schema() -> pa.Schema:
     return pa.schema([*columns, ("valence", number), ("arousal", number)])
 
 
-def predict_file(source: Path, finder: Finder, models: list[TrackModel]) -> list[dict[str, Any]]:
+def predict_file(source: Path, finder: Finder, models: list[TrackModel], params: Params) -> list[dict[str, Any]]:
     """All rows of one picture or video; `UnreadableMedia` when it cannot be decoded."""
     seen = list(finder.faces(source))
     if not seen:
         raise UnreadableMedia("no frame could be decoded")
     thresholds = next(model.fitted.au_thresholds for model in models if model.task == "aus")
-    scores = score(seen, models) if any(row.face for row in seen) else {}
+    scores = score(seen, models, params) if any(row.face for row in seen) else {}
     return rows_of(seen, scores, thresholds)

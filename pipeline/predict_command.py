@@ -37,7 +37,7 @@ def predict_all(source: Path, output: Path, overlay: Path | None) -> int:
     unreadable = 0
     for number, path in enumerate(media, 1):
         try:
-            found = predict_file(path, finder, models)
+            found = predict_file(path, finder, models, params)
         except UnreadableMedia as error:
             unreadable += 1
             print(f"{path}: {error}", file=sys.stderr)

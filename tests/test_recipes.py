@@ -39,7 +39,7 @@ from pipeline.faces.extract import FACES_SCHEMA
 from pipeline.features import Extractor, StudentFeatures, features_of, load_backbone, write_features
 from pipeline.layout import ENCODER, FACES, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
 from pipeline.manifest import LABEL_TYPES
-from pipeline.predict import TemporalMember
+from pipeline.predict import Faces, TemporalMember
 from pipeline.pseudo import pseudo_table
 from pipeline.tracks import CLASSES, TASKS_OF, TRACK_NAMES
 from pipeline.train.appearance import appearance_targets, crop_points, identity_targets
@@ -910,7 +910,7 @@ def member(tiny: Params) -> TemporalMember:
     student = Classifier(vit_backbone(tiny.vit.model_dump(), 1), 8).eval()
     sizes = {"width": 8, "layers": 1, "heads": 2, "feedforward": 16, "dropout": 0.0}
     encoder = TemporalEncoder(tiny.vit.width, classes=8, window_frames=4, **sizes).eval()
-    return TemporalMember(Extractor(StudentFeatures(student), 32), encoder, stride=2, batch=2)
+    return TemporalMember(Extractor(StudentFeatures(student), 32), encoder, stride=2)
 
 
 def test_frames_without_a_face_are_gaps_in_the_video(member):
@@ -919,14 +919,14 @@ def test_frames_without_a_face_are_gaps_in_the_video(member):
     video, present = torch.zeros(7, features.shape[1]), torch.zeros(7, dtype=torch.bool)
     video[[0, 1, 4, 6]], present[[0, 1, 4, 6]] = features, True
     expected = member.encoder.predict_video(video, present, 2)[[0, 1, 4, 6]]
-    np.testing.assert_allclose(member(jpegs, frames), expected.numpy(), atol=1e-6)
-    assert not np.allclose(member(jpegs, np.arange(4)), expected.numpy(), atol=1e-4)  # time counts
+    np.testing.assert_allclose(member(Faces(jpegs, frames, 2)), expected.numpy(), atol=1e-6)
+    assert not np.allclose(member(Faces(jpegs, np.arange(4), 2)), expected.numpy(), atol=1e-4)  # time counts
 
 
 def test_faces_of_one_picture_do_not_see_each_other(member):
     jpegs = [grey_jpeg(60 * n) for n in range(3)]
-    together = member(jpegs, np.ones(3, int))
-    alone = np.concatenate([member([jpeg], np.ones(1, int)) for jpeg in jpegs])
+    together = member(Faces(jpegs, np.ones(3, int), 2))
+    alone = np.concatenate([member(Faces([jpeg], np.ones(1, int), 2)) for jpeg in jpegs])
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
