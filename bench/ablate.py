@@ -22,19 +22,21 @@ import pyarrow as pa
 from scipy import stats
 from torch import nn
 
+from bench.hidden import truth
 from pipeline.base.closure import code_digest
 from pipeline.base.params import Params, load_params
 from pipeline.base.tracking import locked_outs
-from pipeline.features import Extractor, StudentFeatures, features_of
+from pipeline.crops import Crops
+from pipeline.features import features_of, student_extractor
 from pipeline.layout import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
 from pipeline.publish import atomic_write_text
-from pipeline.train.fit import axis_scores, fit, judge, seed_weights, validation_score
-from pipeline.train.recipes import Recipe, recipe
-from pipeline.train.sequences import SequenceData, fit_temporal
+from pipeline.tracks import DATASET_OF
+from pipeline.train.fit import Recipe, fit, judge, seed_weights, validation_score
+from pipeline.train.recipes import recipe
+from pipeline.train.sequences import SequenceData, temporal_recipe
 
-TRUTH = Path("data/demo_truth")
 STORE = Path(".work/ablate")
-SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict")
+SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict", "fit", "sequences")
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,6 @@ def changed(params: Params, arm: Arm, seed: int) -> Params:
     return Params.model_validate(tree)
 
 
-def truth(track: str) -> dict[str, np.ndarray]:
-    """The demo's hidden labels on the axis of the official template."""
-    rows = [line.split(",")[1:] for line in (TRUTH / f"{track}.txt").read_text().splitlines()[1:]]
-    values = np.array(rows, dtype=np.float64)
-    if track == "mtl":
-        return {"va": values[:, :2], "expression": values[:, 2].astype(int), "aus": values[:, 3:].astype(int)}
-    return {"expression": values[:, 0].astype(int)}
-
-
 def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     """Train one arm with one seed; scores on the test truth by name, and the validation score."""
     arm = ARMS[name]
@@ -120,39 +113,38 @@ def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     seed_weights(settings)
     made = recipe(arm.system, arm.track, params, arm.needs, arm.pretrained)
     system, _ = fit(f"{name} seed {seed}", made, settings, folder, lambda metrics, step: None)
-    data, labels = made.data, truth(arm.track)
-    score = judge(arm.track, data.test, labels, axis_scores(made, system, data.test, settings.evaluate_batch))
-    found = {arm.track: score["score"], "validation": validation_score(made, system, settings.evaluate_batch)["score"]}
+    labels = truth(arm.track)
+    score = judge(arm.track, made.data.test, labels, made.scores(system, made.data.test))
+    found = {arm.track: score["score"], "validation": validation_score(made, system)["score"]}
     if arm.track == "mtl":
         found |= {task: score[task]["score"] for task in ("va", "expr", "au")}
     if arm.system == "multitask":
-        found["one network"] = single_networks(system, made, labels, settings.evaluate_batch)
+        found["one network"] = single_networks(system, made, labels)
     if name == "feedback":
-        found["temporal"] = temporal(system, made, params, folder / "temporal")
+        found["temporal"] = temporal(system, params, folder / "temporal")
     return found
 
 
-def single_networks(system: Any, made: Recipe, labels: dict[str, np.ndarray], batch: int) -> float:
+def single_networks(system: Any, made: Recipe, labels: dict[str, np.ndarray]) -> float:
     """Mean score of the ensemble's networks, each by itself."""
     every, scores = list(system.networks), []
     for network in every:
         system.networks = nn.ModuleList([network])
-        scores.append(judge("lsd", made.data.test, labels, axis_scores(made, system, made.data.test, batch))["score"])
+        scores.append(judge("lsd", made.data.test, labels, made.scores(system, made.data.test))["score"])
     system.networks = nn.ModuleList(every)
     return float(np.mean(scores))
 
 
-def temporal(system: Any, made: Recipe, params: Params, folder: Path) -> float:
+def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
-    crops = made.data.crops
-    student = Extractor(StudentFeatures(system.student.eval()), system.pixels)
-    values = features_of(student, crops.jpeg.to_pylist(), params.cache_features.batch)
+    crops = Crops(DATASET_OF["expr"])
+    values = features_of(student_extractor(system.student.eval()), crops.jpeg.to_pylist(), params.cache_features.batch)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     table = crops.table.select(["video", "frame"]).append_column("feature", lists)
-    data = SequenceData(params.systems.feedback.temporal, table)
     seed_weights(params.finetune)
-    encoder, _ = fit_temporal(data, params, folder, lambda metrics, step: None)
-    return judge("expr", data.test, truth("expr"), data.predict(encoder, data.test))["score"]
+    made = temporal_recipe(SequenceData(params.systems.feedback.temporal, table), params)
+    encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)
+    return judge("expr", made.data.test, truth("expr"), made.scores(encoder, made.data.test))["score"]
 
 
 def key(name: str, seed: int, inputs: str) -> str:
@@ -164,7 +156,7 @@ def key(name: str, seed: int, inputs: str) -> str:
     code = [code_digest(f"models.{module}") for module in modules] + [
         code_digest(f"pipeline.train.{m}") for m in SHARED
     ]
-    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones", "fit")]
+    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones")]
     return hashlib.sha256(repr([str(arm), settings, code, inputs]).encode()).hexdigest()[:20]
 
 

@@ -1,8 +1,8 @@
-"""The demo's validation scores over seeds, against the best constant predictor and chance.
+"""The demo's scores over seeds: on validation by inner folds, as in the report, and on the hidden test truth.
 
 Each seed runs the graph from pretraining on, in a copy of this workspace (reproduced before), with every seed of
-params.yaml set to it; the seed of params.yaml is read from this workspace. The score is that of inner folds, as in the
-report.
+params.yaml set to it; the seed of params.yaml is read from this workspace. On the hidden truth the ensemble stands
+beside the member that was best on validation.
 
 usage: python -m bench.seeds [--seeds 0 1 2]
 """
@@ -23,7 +23,7 @@ from pipeline.base.params import load_params
 from pipeline.errors import MienError
 
 RESULT = Path("docs/benchmarks/demo_seeds.json")
-COPIED = (".dvc", "artifacts", "data", "demo", "models", "pipeline", "stages", "submissions", "reports")
+COPIED = (".dvc", "artifacts", "bench", "data", "demo", "models", "pipeline", "stages", "submissions", "reports")
 FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "weights.yaml", "requirements.lock", ".dvcignore", ".gitignore")
 
 
@@ -42,15 +42,20 @@ def _link(source: str, target: str) -> None:
     Path(target).hardlink_to(source)
 
 
-def read_metrics(workspace: Path) -> dict[str, dict]:
+def read_scores(workspace: Path) -> dict[str, dict]:
+    """Metrics of each track, with the scores on the hidden truth."""
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.hidden"], cwd=workspace, capture_output=True, text=True, check=True
+    )
+    hidden = json.loads(run.stdout)
     paths = sorted(workspace.glob("artifacts/ensemble/*/metrics.json"))
-    return {path.parent.name: json.loads(path.read_text()) for path in paths}
+    return {path.parent.name: json.loads(path.read_text()) | {"hidden": hidden[path.parent.name]} for path in paths}
 
 
 def scores(seed: int) -> dict[str, dict]:
     """Metrics of each track under one seed; this workspace's own seed has been run already."""
     if seed == load_params().finetune.seed:
-        return read_metrics(Path())
+        return read_scores(Path())
     with tempfile.TemporaryDirectory(dir=".work") as folder:
         workspace = Path(folder)
         copy_workspace(workspace)
@@ -64,7 +69,27 @@ def scores(seed: int) -> dict[str, dict]:
             run = subprocess.run([dvc, "repro", *targets], cwd=workspace, env=environment, stdout=output, stderr=output)
         if run.returncode:
             raise MienError(f"seed {seed}: dvc repro failed; see {log}")
-        return read_metrics(workspace)
+        return read_scores(workspace)
+
+
+def summary(values: list[float]) -> dict:
+    """Values with their mean and standard deviation."""
+    deviation = round(statistics.stdev(values), 4) if len(values) > 1 else None
+    return {"scores": [round(v, 4) for v in values], "mean": round(statistics.mean(values), 4), "deviation": deviation}
+
+
+def row(track: str, found: list[dict]) -> dict:
+    """A track over the seeds."""
+    hidden = [one["hidden"] for one in found]
+    best = [one["hidden"][one["gain_over_best_member"]["member"]] for one in found]
+    result = summary([one["score"] for one in found]) | {
+        "constant": round(found[0]["baselines"]["constant"], 4),
+        "chance": round(found[0]["baselines"]["chance"], 4),
+        "hidden": {name: summary([one[name] for one in hidden]) for name in hidden[0]},
+        "hidden_gain_over_best_member": summary([h["ensemble"] - b for h, b in zip(hidden, best, strict=True)]),
+    }
+    print(track, json.dumps(result))
+    return result
 
 
 def main() -> None:
@@ -73,17 +98,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # one thread of computation a seed
         by_seed = list(pool.map(scores, seeds))
-    table = {}
-    for track in by_seed[0]:
-        values = [found[track]["score"] for found in by_seed]
-        table[track] = {
-            "scores": [round(v, 4) for v in values],
-            "mean": round(statistics.mean(values), 4),
-            "deviation": round(statistics.stdev(values), 4) if len(values) > 1 else None,
-            "constant": round(by_seed[0][track]["baselines"]["constant"], 4),
-            "chance": round(by_seed[0][track]["baselines"]["chance"], 4),
-        }
-        print(track, table[track])
+    table = {track: row(track, [found[track] for found in by_seed]) for track in by_seed[0]}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({"seeds": seeds, "tracks": table}, indent=1) + "\n")
 

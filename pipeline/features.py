@@ -84,6 +84,11 @@ class StudentFeatures(nn.Module):
         return self.student.features(images)
 
 
+def student_extractor(student: Classifier) -> Extractor:
+    """The features that the temporal encoder reads."""
+    return Extractor(StudentFeatures(student), student.backbone.pixels)
+
+
 def load_student(params: Params) -> Classifier:
     """The student of `pretrain_feedback`, in evaluation mode."""
     backbone = build_backbone(params.systems.feedback.spatial.backbone, params.vit, pretrained=False)
@@ -109,8 +114,7 @@ def load_backbone(settings: CachedBackbone, params: Params) -> Extractor:
     """The pretrained encoder, the student, an ONNX file, or a timm model with a declared local safetensors file."""
     path = weights_of(settings)
     if settings.name == "feedback":
-        student = load_student(params)
-        return Extractor(StudentFeatures(student), student.backbone.pixels)
+        return student_extractor(load_student(params))
     if settings.name == "onnx":
         if not path.is_file():
             raise MienError(f"params.yaml: cache_features: {path} is missing; put the ONNX file there")

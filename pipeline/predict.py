@@ -34,7 +34,7 @@ from pipeline.faces.video import (
     frames_per_second,
     read_frames,
 )
-from pipeline.features import Extractor, StudentFeatures, features_of, load_student
+from pipeline.features import Extractor, features_of, load_student, student_extractor
 from pipeline.layout import ENSEMBLE, SYSTEMS
 from pipeline.scoring import Tasks
 from pipeline.train.loop import device
@@ -112,8 +112,7 @@ def _member(name: str, track: str, params: Params) -> "FrameMember | TemporalMem
         encoder = build_temporal(params, student.backbone.width)
         encoder.load_state_dict(weights)
         stride = params.systems.feedback.temporal.stride_frames
-        features = Extractor(StudentFeatures(student), student.backbone.pixels)
-        return TemporalMember(features, encoder.eval().to(device()), stride)
+        return TemporalMember(student_extractor(student), encoder.eval().to(device()), stride)
     system = build_system(name, track, params, pretrained=False)
     system.load_state_dict(weights)
     return FrameMember(system.eval().to(device()), TRACKS[track])

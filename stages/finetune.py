@@ -7,38 +7,21 @@ finetune@<system>-<track>` or `python -m stages.finetune <system> <track> <needs
 checkpoint.
 """
 
-import json
 import sys
 from pathlib import Path
 
-from models.system import System
 from pipeline.base.command import run_main
-from pipeline.base.curves import write_curve
 from pipeline.base.params import Params, load_params
 from pipeline.base.tracking import stage_run
 from pipeline.errors import MienError
 from pipeline.layout import ENCODER, EXTRA, FACES, LABELS, SYSTEMS
 from pipeline.publish import atomic_dir
-from pipeline.scoring import baselines, write_predictions
 from pipeline.tracks import DATASET_OF
-from pipeline.train.checkpoint import drop_checkpoints, save_tensors
+from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.declared import declared_inputs
-from pipeline.train.fit import axis_scores, fit, seed_weights, validation_score
-from pipeline.train.loop import Training
-from pipeline.train.recipes import Recipe, recipe
+from pipeline.train.fit import fit, publish, seed_weights
+from pipeline.train.recipes import recipe
 from pipeline.train.work import training_folder
-
-
-def publish(out: Path, made: Recipe, system: System, training: Training, batch: int) -> dict:
-    """Write weights, predictions, metrics and curve; returns the metrics."""
-    data = made.data
-    for name, axis in {"validation": data.validation, "test": data.test}.items():
-        write_predictions(out / f"{name}.parquet", axis.table, axis_scores(made, system, axis, batch), axis.present)
-    metrics = validation_score(made, system, batch) | {"baselines": baselines(data.track, data.validation_labels)}
-    save_tensors(out / "weights.safetensors", system.state_dict())
-    write_curve(out / "curve.csv", training.history)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    return metrics
 
 
 def finetune(system: str, track: str, needs: Path, params: Params) -> None:
@@ -62,7 +45,7 @@ def finetune(system: str, track: str, needs: Path, params: Params) -> None:
         folder = training_folder(f"finetune-{system}-{track}", "stages.finetune", logged, inputs)
         module, training = fit(f"finetune {system} {track}", made, settings, folder, run.log)
         with atomic_dir(SYSTEMS / track / system) as out:
-            metrics = publish(out, made, module, training, settings.evaluate_batch)
+            metrics = publish(out, made, module, training)
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
         run.artifact(SYSTEMS / track / system)

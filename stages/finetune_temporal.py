@@ -5,41 +5,20 @@ does for the others. Run it with `dvc repro finetune_temporal` or `python -m sta
 goes on from its last checkpoint.
 """
 
-import json
-from pathlib import Path
-
-from models.temporal import TemporalEncoder
 from pipeline.base.command import run_main
-from pipeline.base.curves import write_curve
 from pipeline.base.params import load_params
 from pipeline.base.shards import read_shards
 from pipeline.base.tracking import stage_run
 from pipeline.layout import FEATURES, LABELS, SYSTEMS, TEMPLATES
 from pipeline.publish import atomic_dir
-from pipeline.scoring import baselines, write_predictions
 from pipeline.tracks import DATASET_OF
-from pipeline.train.checkpoint import drop_checkpoints, save_tensors
-from pipeline.train.fit import judge, seed_weights
-from pipeline.train.loop import Training
-from pipeline.train.sequences import TRACK, SequenceData, fit_temporal
+from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.fit import fit, publish, seed_weights
+from pipeline.train.sequences import TRACK, SequenceData, temporal_recipe
 from pipeline.train.work import training_folder
 
 SYSTEM = "feedback"
 OUT = SYSTEMS / TRACK / SYSTEM
-
-
-def publish(out: Path, data: SequenceData, system: TemporalEncoder, training: Training) -> dict:
-    """Write weights, predictions, metrics and curve; returns the metrics."""
-    for name, axis in {"validation": data.validation, "test": data.test}.items():
-        scores = data.predict(system, axis)
-        write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
-        if name == "validation":
-            metrics = judge(TRACK, axis, data.validation_labels, scores)
-    metrics |= {"baselines": baselines(TRACK, data.validation_labels)}
-    save_tensors(out / "weights.safetensors", system.state_dict())
-    write_curve(out / "curve.csv", training.history)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    return metrics
 
 
 def main() -> None:
@@ -49,12 +28,12 @@ def main() -> None:
     logged = {"finetune": settings.model_dump(), "temporal": temporal.model_dump()}
     inputs = [FEATURES / SYSTEM / DATASET_OF[TRACK], LABELS / f"{TRACK}.parquet", TEMPLATES / f"{TRACK}.parquet"]
     with stage_run("finetune_temporal", logged, inputs) as run:
-        data = SequenceData(temporal, read_shards(inputs[0]))
         seed_weights(settings)
+        made = temporal_recipe(SequenceData(temporal, read_shards(inputs[0])), params)
         folder = training_folder("finetune_temporal", "stages.finetune_temporal", logged, inputs)
-        system, training = fit_temporal(data, params, folder, run.log)
+        module, training = fit("finetune_temporal", made, settings, folder, run.log)
         with atomic_dir(OUT) as out:
-            metrics = publish(out, data, system, training)
+            metrics = publish(out, made, module, training)
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
         run.artifact(OUT)

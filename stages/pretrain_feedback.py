@@ -37,7 +37,7 @@ def main() -> None:
         made = recipe("feedback", "expr", params)
         folder = training_folder("pretrain_feedback", "stages.pretrain_feedback", logged, inputs)
         system, training = fit("pretrain_feedback", made, settings, folder, run.log)
-        metrics = validation_score(made, system, settings.evaluate_batch)
+        metrics = validation_score(made, system)
         with atomic_dir(FEEDBACK) as out:
             save_tensors(out / "student.safetensors", cast(Feedback, system).student.state_dict())
             write_curve(out / "curve.csv", training.history)

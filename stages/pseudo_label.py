@@ -6,7 +6,6 @@ where the teacher is not sure, and confidence), metrics.json with the thresholds
 history, thresholds.csv. Run it with `dvc repro pseudo_label@<track>` or `python -m stages.pseudo_label <track>`.
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 from models.dtm import Dtm
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
 from pipeline.base.command import run_main
-from pipeline.base.curves import write_curve
+from pipeline.base.curves import read_curve, write_curve
 from pipeline.base.params import Params, load_params
 from pipeline.base.shards import read_parquet, read_shards, write_parquet
 from pipeline.base.tracking import Run, stage_run
@@ -104,14 +103,8 @@ def label_expressions(params: Params) -> None:
 
 def threshold_history(curve: Path) -> list[dict[str, float]]:
     """The rows of a training curve that tell each class's threshold: step and thresholds."""
-    with curve.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = {f"threshold_{name}": name for name in EXPRESSIONS}
-    return [
-        {"step": int(float(row["step"]))} | {short: float(row[name]) for name, short in names.items()}
-        for row in rows
-        if row.get(f"threshold_{EXPRESSIONS[0]}")
-    ]
+    told = [row for row in read_curve(curve) if f"threshold_{EXPRESSIONS[0]}" in row]
+    return [{"step": int(row["step"])} | {name: row[f"threshold_{name}"] for name in EXPRESSIONS} for row in told]
 
 
 def tally(answers: np.ndarray, classes: tuple[str, ...], positives: np.ndarray) -> dict:

@@ -36,7 +36,7 @@ from pipeline.crops import Crops
 from pipeline.errors import MienError
 from pipeline.faces.align import align
 from pipeline.faces.extract import FACES_SCHEMA
-from pipeline.features import Extractor, StudentFeatures, features_of, load_backbone, write_features
+from pipeline.features import Extractor, features_of, load_backbone, student_extractor, write_features
 from pipeline.layout import ENCODER, FACES, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
 from pipeline.manifest import LABEL_TYPES
 from pipeline.predict import Faces, TemporalMember
@@ -49,9 +49,9 @@ from pipeline.train.checkpoint import save_tensors
 from pipeline.train.data import TrackData
 from pipeline.train.declared import declared_inputs
 from pipeline.train.encoder import save_encoder
-from pipeline.train.fit import axis_scores, fit, seed_weights
+from pipeline.train.fit import fit, seed_weights
 from pipeline.train.recipes import labelled_probabilities, recipe
-from pipeline.train.sequences import SequenceData, fit_temporal, videos_of
+from pipeline.train.sequences import SequenceData, temporal_recipe, videos_of
 from pipeline.train.systems import build_system
 from pipeline.train.unlabelled import UnlabelledFaces, views
 from stages.finetune import finetune
@@ -432,7 +432,8 @@ def test_the_temporal_encoder_trains(mini, tiny, tmp_path):
         feature_table(faces, np.random.default_rng(0).normal(size=(len(faces), 12))),
     )
     seed_weights(tiny.finetune)
-    system, training = fit_temporal(data, tiny, tmp_path, lambda metrics, step: None)
+    made = temporal_recipe(data, tiny)
+    system, training = fit("temporal encoder", made, tiny.finetune, tmp_path, lambda metrics, step: None)
     losses = [row["loss"] for row in training.history if "loss" in row]
     assert np.isfinite(losses).all() and losses[-1] != losses[0]
     assert [row["step"] for row in training.history if "score" in row] == [3, 6]
@@ -693,7 +694,7 @@ def test_every_system_of_the_graph_trains(mini, tiny, tmp_path, system, track, n
     assert [row["step"] for row in training.history if "score" in row] == [3, 6]
     assert any(not torch.equal(tensor, start[name]) for name, tensor in module.named_parameters())
     axis = made.data.validation
-    scores = axis_scores(made, module, axis, 4)
+    scores = made.scores(module, axis)
     assert set(scores) == set(TASKS_OF[track])
     assert (~axis.present).sum() == (0 if track == "lsd" else 1)
     for values in scores.values():
@@ -910,7 +911,7 @@ def member(tiny: Params) -> TemporalMember:
     student = Classifier(vit_backbone(tiny.vit.model_dump(), 1), 8).eval()
     sizes = {"width": 8, "layers": 1, "heads": 2, "feedforward": 16, "dropout": 0.0}
     encoder = TemporalEncoder(tiny.vit.width, classes=8, window_frames=4, **sizes).eval()
-    return TemporalMember(Extractor(StudentFeatures(student), 32), encoder, stride=2)
+    return TemporalMember(student_extractor(student), encoder, stride=2)
 
 
 def test_frames_without_a_face_are_gaps_in_the_video(member):

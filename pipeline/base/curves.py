@@ -1,4 +1,4 @@
-"""Training curves as CSV: what DVC plots and the report read."""
+"""Training curves as CSV: what training writes, DVC plots and the report reads."""
 
 import csv
 import io
@@ -15,3 +15,9 @@ def write_curve(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     atomic_write_text(path, text.getvalue())
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Rows of a curve CSV, empty cells left out."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,16 +1,15 @@
 """What the report says: numbers and pictures read from the artifacts."""
 
 import base64
-import csv
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.abaw.tracks import AUS
+from pipeline.base.curves import read_curve
 from pipeline.base.shards import read_parquet
 from pipeline.crops import Crops
 from pipeline.layout import ABLATIONS, ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
@@ -85,12 +84,6 @@ class Track:
 
 def _f1(inner: dict[str, Any], task: str) -> list[float]:
     return (inner if "f1_per_class" in inner else inner[task])["f1_per_class"]
-
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """Rows of a curve CSV, empty cells left out."""
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
@@ -172,8 +165,8 @@ def data_facts() -> dict[str, Any]:
 
 
 def read_ablations() -> list[dict[str, Any]]:
-    """What `make ablate` found, or nothing."""
-    return json.loads(ABLATIONS.read_text())["comparisons"] if ABLATIONS.is_file() else []
+    """What `make ablate` found."""
+    return json.loads(ABLATIONS.read_text())["comparisons"]
 
 
 def gather(tracks: list[str]) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from models.vit import build_vit
 from pipeline.base.params import Vit
 from pipeline.errors import MienError
 from pipeline.layout import ENCODER
@@ -31,10 +29,3 @@ def load_into(encoder: nn.Module, vit: Vit, folder: Path = ENCODER) -> None:
             f"{folder}: was trained as {meta['architecture']}, params.yaml asks for {vit.model_dump()}; run `dvc repro`"
         )
     encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
-
-
-def load_encoder(vit: Vit, folder: Path = ENCODER) -> VisionTransformer:
-    """The pretrained encoder in evaluation mode."""
-    encoder = build_vit(**vit.model_dump())
-    load_into(encoder, vit, folder)
-    return encoder.eval()

@@ -1,8 +1,7 @@
 """How each system is fed: which batches, what is changed on the device, what happens once an epoch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,27 +16,11 @@ from pipeline.train.appearance import appearance_targets
 from pipeline.train.au_labels import RealAus, au_labels
 from pipeline.train.augmenting import augmenter
 from pipeline.train.data import PseudoFaces, TrackData, join
+from pipeline.train.fit import Batches, Recipe
 from pipeline.train.loop import device
+from pipeline.train.predict import predict_axis
 from pipeline.train.systems import build_feedback, build_system
 from pipeline.train.unlabelled import UnlabelledFaces, views
-
-Batches = Callable[[np.random.Generator, int], Batch]
-
-
-@dataclass
-class Recipe:
-    """A system with what the training loop needs to train it.
-
-    `after_epoch` and `epoch_steps` as in `Training`.
-    """
-
-    module: System
-    data: TrackData
-    train: Train
-    batches: Batches
-    prepare: Callable[[Batch], Batch]
-    after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
-    epoch_steps: int = 0
 
 
 def recipe(name: str, track: str, params: Params, needs: Path | None = None, pretrained: bool = True) -> Recipe:
@@ -48,21 +31,29 @@ def recipe(name: str, track: str, params: Params, needs: Path | None = None, pre
     train: Train = getattr(params.systems, name).train if name != "feedback" else params.systems.feedback.spatial.train
     module = build_feedback(params, pretrained) if name == "feedback" else build_system(name, track, params, pretrained)
     data = TrackData(track, module.pixels, train.balance)
-    simple = Recipe(module, data, train, _labelled(data, train), augmenter(train.augment, data.pixels))
+    batch = params.finetune.evaluate_batch
+    simple = Recipe(
+        module=module,
+        data=data,
+        train=train,
+        batches=_labelled(data, train),
+        prepare=augmenter(train.augment, data.pixels),
+        scores=lambda m, axis: predict_axis(cast(System, m), data.crops, axis.places, data.pixels, batch),
+    )
     match name:
         case "vit":
-            return _vit(simple, params, needs)
+            return _vit(simple, data, params, needs)
         case "au_cvt":
-            return _au_cvt(simple, params, needs)
+            return _au_cvt(simple, data, params, needs)
         case "multitask":
             data.extra = appearance_targets(data.crops, data.places, params.systems.multitask)
         case "emma":
             odds = params.systems.emma.au_pos_weight or data.au_odds().tolist()
             module.au_pos_weight = torch.tensor(odds)
         case "feedback":
-            return _feedback(simple, params)
+            return _feedback(simple, data, params)
         case "dtm":
-            return _dtm(simple, params)
+            return _dtm(simple, data, params)
     return simple
 
 
@@ -70,9 +61,9 @@ def _labelled(data: TrackData, train: Train) -> Batches:
     return lambda generator, step: data.batch(generator, train.optimise.batch)
 
 
-def _vit(made: Recipe, params: Params, needs: Path | None) -> Recipe:
+def _vit(made: Recipe, data: TrackData, params: Params, needs: Path | None) -> Recipe:
     """A share of the batch from the pool, with a teacher's labels, where the stage names some."""
-    settings, data, size = params.systems.vit, made.data, made.train.optimise.batch
+    settings, size = params.systems.vit, made.train.optimise.batch
     if weights := data.au_pos_weight():
         made.module.au_pos_weight = torch.tensor(weights)
     if needs is None or not needs.is_relative_to(PSEUDO):
@@ -85,9 +76,9 @@ def _vit(made: Recipe, params: Params, needs: Path | None) -> Recipe:
     return made
 
 
-def _au_cvt(made: Recipe, params: Params, needs: Path | None) -> Recipe:
+def _au_cvt(made: Recipe, data: TrackData, params: Params, needs: Path | None) -> Recipe:
     """AU labels of the training faces, or a further share of the batch from the faces of a real AU data set."""
-    settings, data, size = params.systems.au_cvt, made.data, made.train.optimise.batch
+    settings, size = params.systems.au_cvt, made.train.optimise.batch
     if settings.au_labels != "real":
         data.extra = {"aus": au_labels(data, settings, needs)}
         return made
@@ -99,9 +90,9 @@ def _au_cvt(made: Recipe, params: Params, needs: Path | None) -> Recipe:
     return made
 
 
-def _feedback(made: Recipe, params: Params) -> Recipe:
+def _feedback(made: Recipe, data: TrackData, params: Params) -> Recipe:
     """Balanced labelled faces and a larger batch of the pool's, in a weak and a strong view."""
-    settings, data = params.systems.feedback.spatial, made.data
+    settings = params.systems.feedback.spatial
     labelled, pool = made.batches, UnlabelledFaces(data.pixels)
     size = made.train.optimise.batch * settings.unlabelled_ratio
     weaken = made.prepare
@@ -115,9 +106,9 @@ def _feedback(made: Recipe, params: Params) -> Recipe:
     return made
 
 
-def _dtm(made: Recipe, params: Params) -> Recipe:
+def _dtm(made: Recipe, data: TrackData, params: Params) -> Recipe:
     """Labelled faces and the pool's in three views; thresholds follow the averaged model once an epoch."""
-    settings, data = params.systems.dtm, made.data
+    settings = params.systems.dtm
     labelled, pool, weaken = made.batches, UnlabelledFaces(data.pixels), made.prepare
 
     def batches(generator: np.random.Generator, step: int) -> Batch:

@@ -1,19 +1,18 @@
 """Windows of cached features: what the temporal encoder is trained on, one video at a time."""
 
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from models.system import Batch, Trainee
+from models.system import Batch
 from models.temporal import TemporalEncoder
 from pipeline.base.params import Params, Temporal
 from pipeline.scoring import Tasks, column_array, task_arrays
 from pipeline.train.data import Axis, draw, rarity, read_axes
-from pipeline.train.fit import Log, judge
-from pipeline.train.loop import Training, device, train
+from pipeline.train.fit import Recipe
+from pipeline.train.loop import device
 from pipeline.train.systems import build_temporal
 
 TRACK = "expr"
@@ -29,6 +28,8 @@ def videos_of(axis: pa.Table) -> list[np.ndarray]:
 
 class SequenceData:
     """Features, labels and axes of the expression track; `table` has the columns video, frame and feature."""
+
+    track = TRACK
 
     def __init__(self, settings: Temporal, table: pa.Table) -> None:
         self.settings = settings
@@ -90,26 +91,14 @@ class SequenceData:
         return {"expression": scores}
 
 
-def fit_temporal(data: SequenceData, params: Params, folder: Path, log: Log) -> tuple[TemporalEncoder, Training]:
-    """Train to the best step on the validation set; the encoder's start comes from torch's global generator."""
-    settings, train_settings = params.finetune, data.settings.train
-
-    def evaluate(module: Trainee) -> float:
-        scores = data.predict(cast(TemporalEncoder, module), data.validation)
-        return judge(TRACK, data.validation, data.validation_labels, scores)["score"]
-
-    training = Training(
-        name="finetune_temporal",
+def temporal_recipe(data: SequenceData, params: Params) -> Recipe:
+    """The temporal encoder with its windows; its start comes from torch's global generator."""
+    train = data.settings.train
+    return Recipe(
         module=build_temporal(params, data.width),
-        batches=lambda generator, step: data.batch(generator, train_settings.optimise.batch),
+        data=data,
+        train=train,
+        batches=lambda generator, step: data.batch(generator, train.optimise.batch),
         prepare=lambda batch: batch,
-        optimise=train_settings.optimise,
-        seed=settings.seed,
-        folder=folder,
-        log=log,
-        evaluate=evaluate,
-        evaluate_every=train_settings.evaluate_every_steps,
-        patience=train_settings.patience_evaluations,
-        checkpoint_seconds=settings.checkpoint_seconds,
+        scores=lambda module, axis: data.predict(cast(TemporalEncoder, module), axis),
     )
-    return cast(TemporalEncoder, train(training)), training

@@ -1,0 +1,60 @@
+"""Scores on the demo's hidden test truth (data/demo_truth), which nothing was fitted or chosen on.
+
+Of the ensembles as submitted, and of each member by itself, smoothed and thresholded on validation as the ensemble is.
+
+usage: python -m bench.hidden    (in a reproduced workspace; prints JSON)
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import ensemble
+from pipeline.base.params import load_params
+from pipeline.scoring import Tasks, decide, official_score
+from pipeline.tracks import TASKS_OF
+from stages.ensemble import read_members, validation_labels
+
+TRUTH = Path("data/demo_truth")
+COLUMNS = {"va": 2, "expression": 1, "aus": 12}
+
+
+def truth(track: str) -> Tasks:
+    """The hidden labels on the axis of the official template."""
+    rows = [line.split(",")[1:] for line in (TRUTH / f"{track}.txt").read_text().splitlines()[1:]]
+    values = np.array(rows, dtype=np.float64)
+    labels: Tasks = {}
+    for task in (task for task in COLUMNS if task in TASKS_OF[track]):
+        labels[task], values = np.split(values, [COLUMNS[task]], axis=1)
+        if task != "va":
+            labels[task] = labels[task].astype(int)
+    if "expression" in labels:
+        labels["expression"] = labels["expression"][:, 0]
+    return labels
+
+
+def scores(track: str) -> dict[str, float]:
+    """Official metric of the ensemble and of each member."""
+    settings = load_params().ensemble
+    names = settings.members[track]
+    table, members, _ = read_members(track, names, "validation")
+    axis, labels = ensemble.Axis.of(table, track), validation_labels(track)
+    test_table, test_members, _ = read_members(track, names, "test")
+    test_axis, hidden = ensemble.Axis.of(test_table, track), truth(track)
+
+    def score(chosen: list[int]) -> float:
+        fitted = ensemble.fit(track, axis, [members[i] for i in chosen], labels, settings)
+        found = ensemble.predict(fitted, test_axis, [test_members[i] for i in chosen])
+        return official_score(track, hidden, decide(found, ensemble.thresholds_of(fitted)))["score"]
+
+    alone = {name: score([number]) for number, name in enumerate(names)}
+    return {"ensemble": score(list(range(len(names))))} | alone
+
+
+def main() -> None:
+    print(json.dumps({track: scores(track) for track in load_params().ensemble.members}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
