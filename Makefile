@@ -44,6 +44,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 
 ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
 	@python -m bench.ablate
+	@python -m bench.hidden
 
 full-size: $(READY) ## One training step of each system at its published size, into docs/benchmarks/ (after repro)
 	@python -m bench.full_size

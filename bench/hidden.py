@@ -2,7 +2,7 @@
 
 Of the ensembles as submitted, and of each member by itself, smoothed and thresholded on validation as the ensemble is.
 
-usage: python -m bench.hidden    (in a reproduced workspace; prints JSON)
+usage: python -m bench.hidden    (in a reproduced workspace)
 """
 
 import json
@@ -12,10 +12,12 @@ import numpy as np
 
 from pipeline import ensemble
 from pipeline.base.params import load_params
+from pipeline.publish import atomic_write_text
 from pipeline.scoring import Tasks, decide, official_score
 from pipeline.tracks import TASKS_OF
 from stages.ensemble import read_members, validation_labels
 
+RESULT = Path("docs/benchmarks/demo_hidden.json")
 TRUTH = Path("data/demo_truth")
 COLUMNS = {"va": 2, "expression": 1, "aus": 12}
 
@@ -53,7 +55,11 @@ def scores(track: str) -> dict[str, float]:
 
 
 def main() -> None:
-    print(json.dumps({track: scores(track) for track in load_params().ensemble.members}, indent=1))
+    tracks = load_params().ensemble.members
+    found = {track: {name: round(score, 4) for name, score in scores(track).items()} for track in tracks}
+    atomic_write_text(RESULT, json.dumps(found, indent=1) + "\n")
+    for track, by_name in found.items():
+        print(f"{track:5s}", ", ".join(f"{name} {score:.3f}" for name, score in by_name.items()))
 
 
 if __name__ == "__main__":

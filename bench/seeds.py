@@ -19,6 +19,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.hidden import RESULT as HIDDEN
 from pipeline.base.params import load_params
 from pipeline.errors import MienError
 
@@ -44,10 +45,8 @@ def _link(source: str, target: str) -> None:
 
 def read_scores(workspace: Path) -> dict[str, dict]:
     """Metrics of each track, with the scores on the hidden truth."""
-    run = subprocess.run(
-        [sys.executable, "-m", "bench.hidden"], cwd=workspace, capture_output=True, text=True, check=True
-    )
-    hidden = json.loads(run.stdout)
+    subprocess.run([sys.executable, "-m", "bench.hidden"], cwd=workspace, capture_output=True, check=True)
+    hidden = json.loads((workspace / HIDDEN).read_text())
     paths = sorted(workspace.glob("artifacts/ensemble/*/metrics.json"))
     return {path.parent.name: json.loads(path.read_text()) | {"hidden": hidden[path.parent.name]} for path in paths}
 
