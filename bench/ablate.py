@@ -36,7 +36,7 @@ from pipeline.train.recipes import recipe
 from pipeline.train.sequences import SequenceData, temporal_recipe
 
 STORE = Path(".work/ablate")
-SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict", "fit", "sequences")
+SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict", "fit")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def key(name: str, seed: int, inputs: str) -> str:
     code = [code_digest(f"models.{module}") for module in modules] + [
         code_digest(f"pipeline.train.{m}") for m in SHARED
     ]
-    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones")]
+    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones", "sequences")]
     return hashlib.sha256(repr([str(arm), settings, code, inputs]).encode()).hexdigest()[:20]
 
 

@@ -45,7 +45,7 @@ def _link(source: str, target: str) -> None:
 
 def read_scores(workspace: Path) -> dict[str, dict]:
     """Metrics of each track, with the scores on the hidden truth."""
-    subprocess.run([sys.executable, "-m", "bench.hidden"], cwd=workspace, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "bench.hidden"], cwd=workspace, stdout=subprocess.DEVNULL, check=True)
     hidden = json.loads((workspace / HIDDEN).read_text())
     paths = sorted(workspace.glob("artifacts/ensemble/*/metrics.json"))
     return {path.parent.name: json.loads(path.read_text()) | {"hidden": hidden[path.parent.name]} for path in paths}
