@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from scipy import stats
 from torch import nn
 
@@ -27,7 +26,7 @@ from pipeline.base.closure import code_digest
 from pipeline.base.params import Params, load_params
 from pipeline.base.tracking import locked_outs
 from pipeline.crops import Crops
-from pipeline.features import features_of, student_extractor
+from pipeline.features import feature_table, student_extractor
 from pipeline.layout import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
 from pipeline.publish import atomic_write_text
 from pipeline.tracks import DATASET_OF
@@ -138,9 +137,8 @@ def single_networks(system: Any, made: Recipe, labels: dict[str, np.ndarray]) ->
 def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
     crops = Crops(DATASET_OF["expr"])
-    values = features_of(student_extractor(system.student.eval()), crops.jpeg.to_pylist(), params.cache_features.batch)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    table = crops.table.select(["video", "frame"]).append_column("feature", lists)
+    extractor = student_extractor(system.student.eval())
+    table = feature_table(crops.table, extractor, params.cache_features.batch)
     seed_weights(params.finetune)
     made = temporal_recipe(SequenceData(params.systems.feedback.temporal, table), params)
     encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)

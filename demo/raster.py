@@ -25,13 +25,14 @@ def rasterise(
     """
     height, width = size
     corner = points.astype(np.float32)[triangles]
-    low = np.floor(corner.min(1)).astype(np.int32)
-    high = np.ceil(corner.max(1)).astype(np.int32)
-    one, two = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    first, second, third = corner[:, 0], corner[:, 1], corner[:, 2]  # numpy is slow at reducing an axis of three
+    low = np.floor(np.minimum(np.minimum(first, second), third)).astype(np.int32)
+    high = np.ceil(np.maximum(np.maximum(first, second), third)).astype(np.int32)
+    one, two = second - first, third - first
     area = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
     inside = (high[:, 0] >= 0) & (high[:, 1] >= 0) & (low[:, 0] < width) & (low[:, 1] < height)
     seen = np.flatnonzero(inside & ((area < -1e-7) if cull else (np.abs(area) > 1e-7)))
-    extent = (high - low).max(1)[seen]
+    extent = np.maximum(high[:, 0] - low[:, 0], high[:, 1] - low[:, 1])[seen]
     zs = depth.astype(np.float32)[triangles]
     parts = []
     smallest = -1
@@ -44,7 +45,7 @@ def rasterise(
         step = max(1, BLOCK_FRAGMENTS // side**2)
         for start in range(0, len(chosen), step):
             block = chosen[start : start + step]
-            parts.append(_cover(block, side, low, corner[:, 0], one, two, area, zs, size))
+            parts.append(_cover(block, side, low, first, one, two, area, zs, size))
     return _nearest([np.concatenate(column) for column in zip(*parts, strict=True)], height * width)
 
 

@@ -62,7 +62,8 @@ def read_tokens(tokens: Tensor, grid: int) -> Tensor:
         return tokens[:, 0]
     side = round((tokens.shape[1] - 1) ** 0.5)
     maps = tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
-    return F.adaptive_avg_pool2d(maps, grid).flatten(1)
+    cells = maps if grid == side else F.adaptive_avg_pool2d(maps, grid)
+    return cells.flatten(1)
 
 
 def layer_groups(encoder: str) -> dict:

@@ -135,14 +135,18 @@ def features_of(extractor: Extractor, jpegs: list[bytes], batch: int) -> np.ndar
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float16)
 
 
+def feature_table(crops: pa.Table, extractor: Extractor, batch: int) -> pa.Table:
+    """The columns video, frame and feature of a table of crops (video, frame, jpeg)."""
+    values = features_of(extractor, crops["jpeg"].to_pylist(), batch)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    return crops.select(["video", "frame"]).append_column("feature", lists)
+
+
 def write_features(faces: Path, target: Path, extractor: Extractor, batch: int, provenance: dict[str, str]) -> int:
     """Features of the faces found in one shard, keyed as they are: video, frame, feature. Returns their number."""
     table = read_parquet(faces, ["video", "frame", "found", "jpeg"])
-    table = table.filter(table["found"])
-    values = features_of(extractor, table["jpeg"].to_pylist(), batch)
-    if not np.isfinite(values).all():
+    out = feature_table(table.filter(table["found"]), extractor, batch)
+    if not np.isfinite(out["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)).all():
         raise MienError(f"{faces}: features are not finite; the weights do not fit the model, or overflow float16")
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    out = pa.table({"video": table["video"], "frame": table["frame"], "feature": lists})
     write_parquet(target, out, FEATURE_ROWS, provenance)
     return len(out)

@@ -14,15 +14,19 @@ from pipeline.errors import MienError
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a `main`; exit 0, the code of a `MienError`, or 130 on Ctrl-C. `MIEN_DEBUG=1` gives tracebacks."""
     prepare()
+    _leave(_exit_code(main))
+
+
+def _exit_code(main: Callable[[], int | None]) -> int:
     try:
-        _leave(main() or 0)
+        return main() or 0
     except MienError as error:
         if os.environ.get("MIEN_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
 
 
 def _leave(code: int) -> NoReturn:

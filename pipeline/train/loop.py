@@ -28,6 +28,7 @@ from pipeline.train.checkpoint import (
     save_checkpoint,
     unpack,
 )
+from pipeline.train.memory import keep_freed_memory
 from pipeline.train.schedule import learning_rate, set_learning_rate
 from pipeline.train.seeding import deterministic, seed_step
 
@@ -96,6 +97,7 @@ def train(run: Training) -> Trainee:
     `run.history` holds a row for each logged step and each evaluation.
     """
     deterministic()
+    keep_freed_memory()
     state = _State(run)
     bar = _Progress(run.name, run.optimise.steps)
     for step in range(state.step, run.optimise.steps):

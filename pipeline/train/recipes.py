@@ -131,7 +131,7 @@ def _dtm(made: Recipe, data: TrackData, params: Params) -> Recipe:
         # both, or averaging would drag the averaged model's thresholds behind
         averaged.threshold.load_state_dict(module.threshold.state_dict())
         tau = module.threshold.tau.tolist()
-        return {f"threshold_{name}": value for name, value in zip(EXPRESSIONS, tau, strict=True)}
+        return {f"threshold_{name}": round(value, 6) for name, value in zip(EXPRESSIONS, tau, strict=True)}
 
     made.batches, made.prepare = batches, prepare
     made.after_epoch, made.epoch_steps = after_epoch, settings.epoch_steps
