@@ -21,6 +21,20 @@ def test_absent_classes_count_as_zero():
 
 
 @pytest.mark.parametrize(("track", "classes"), [("expr", 8), ("lsd", 6), ("ce", 7)])
+@pytest.mark.parametrize("rows", [0, 1, 5, 400])
+def test_f1_is_scikit_learns_to_the_last_bit(track, classes, rows):
+    generator = np.random.default_rng(rows)
+    labels = generator.integers(-1, classes - 2, rows)  # the last classes are absent
+    predictions = generator.integers(0, classes, rows)
+    valid = labels >= 0
+    expected = np.zeros(classes)
+    if valid.any():
+        expected = f1_score(labels[valid], predictions[valid], labels=range(classes), average=None, zero_division=0)
+    found = score(track, labels, predictions)
+    assert found["f1_per_class"] == expected.tolist() and found["rows"] == valid.sum()
+
+
+@pytest.mark.parametrize(("track", "classes"), [("expr", 8), ("lsd", 6), ("ce", 7)])
 def test_denominators(track, classes):
     labels = np.zeros(10, int)
     assert score(track, labels, labels)["score"] == pytest.approx(1 / classes)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from pipeline.abaw.tracks import AUS, COMPOUNDS, EXPRESSIONS, INVALID_CLASS, INVALID_VA, LSD_EXPRESSIONS
 from pipeline.errors import MienError
@@ -24,16 +23,23 @@ def _check(labels: np.ndarray, predictions: np.ndarray) -> None:
         raise MienError("predictions hold NaN or infinity. Mend: fill the rows without a prediction first")
 
 
+def _f1(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """F1 of each column of two masks (rows, n), 0 for what neither has.
+
+    The same bits as scikit-learn's `f1_score`, whose checks take longer than the count where an ensemble asks thousands
+    of times, and whose import longer than that: 1.4 s of every stage.
+    """
+    hits = (truth & guess).sum(axis=0)
+    return 2 * hits / np.maximum(truth.sum(axis=0) + guess.sum(axis=0), 1)
+
+
 def _class_score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Score:
     """Mean F1 over `classes` classes, a fixed denominator; labels and predictions of shape (rows,)."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     _check(labels, predictions)
     valid = labels != INVALID_CLASS
-    if not valid.any():
-        f1 = np.zeros(classes)
-    else:
-        # `labels=` fixes the denominator: without it scikit-learn averages over the classes present.
-        f1 = f1_score(labels[valid], predictions[valid], labels=range(classes), average=None, zero_division=0)
+    every = np.arange(classes)  # the denominator is fixed, whichever classes are present
+    f1 = _f1(labels[valid, None] == every, predictions[valid, None] == every)
     return {"score": float(f1.sum() / classes), "f1_per_class": f1.tolist(), "rows": int(valid.sum())}
 
 
@@ -62,10 +68,7 @@ def au_score(labels: np.ndarray, predictions: np.ndarray) -> Score:
     if not np.isin(predictions, (0, 1)).all():
         raise MienError("AU predictions must be 0 or 1. Mend: apply the thresholds first")
     valid = (labels != INVALID_CLASS).all(axis=1)
-    truth, guess = labels[valid] == 1, predictions[valid] == 1
-    hits = (truth & guess).sum(axis=0)
-    total = truth.sum(axis=0) + guess.sum(axis=0)
-    f1 = 2 * hits / np.maximum(total, 1)  # absent and never predicted: 0
+    f1 = _f1(labels[valid] == 1, predictions[valid] == 1)
     return {"score": float(f1.sum() / len(AUS)), "f1_per_class": f1.tolist(), "rows": int(valid.sum())}
 
 

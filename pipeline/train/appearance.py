@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from sklearn.decomposition import PCA
 
 from pipeline.base.params import MultitaskSystem
 from pipeline.base.shards import read_shards
@@ -52,6 +51,8 @@ def identity_targets(features: np.ndarray, components: int) -> np.ndarray:
         raise MienError(
             f"params.yaml: systems.multitask.identity_components is {components}, there are {len(features)} faces"
         )
+    from sklearn.decomposition import PCA  # a second of import that no other system needs
+
     return PCA(components, whiten=True, svd_solver="randomized", random_state=0).fit_transform(features)
 
 
