@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_LOGGING_LEVEL := WARNING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint types tests bench ablate full-size seeds ui lock clean
+.PHONY: help setup repro test test-fast lint types tests coverage bench ablate full-size seeds ui lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,15 +26,23 @@ repro: $(READY) ## Render the demo data where missing, run every stale stage, sa
 
 test: lint types tests ## Lint, types and tests
 
-lint: $(READY) ## ruff: lint and format
+test-fast: $(READY) ## The tests that take no longer than a breath (a minute and a half in all)
+	@pytest -m "not slow"
+
+lint: $(READY) ## Style (ruff), who may import whom (import-linter), what is declared (deptry)
 	@ruff check .
 	@ruff format --check .
+	@lint-imports --no-logo
+	@deptry . --no-ansi
 
 types: $(READY) ## mypy
 	@mypy
 
 tests: $(READY) ## pytest
 	@pytest
+
+coverage: $(READY) ## The fast tests with what of the code they reach; fails below the floor
+	@pytest -m "not slow" --cov --cov-report=term --cov-fail-under=80
 
 bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detect_align
@@ -54,11 +62,13 @@ seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 	@python -m bench.seeds
 
 ui: $(READY) ## Open MLflow's pages on http://127.0.0.1:5000
-	@python -m pipeline.base.ui
+	@python -m pipeline.run.mlflow_ui
 
-lock: ## Resolve requirements.lock and demo/requirements.lock anew
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url -o requirements.lock pyproject.toml
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+lock: ## Resolve requirements.lock and demo/requirements.lock anew, as near to what they hold as can be
+	@$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	@echo "anny==0.6.2" | $(LOCK) --no-deps -o demo/requirements.lock -
 
 clean: ## Delete what the pipeline made (not the environment, not MLflow's records)
 	@rm -rf artifacts submissions reports data/raw/demo data/demo_truth .work

@@ -22,20 +22,20 @@ from scipy import stats
 from torch import nn
 
 from bench.hidden import truth
-from pipeline.base.closure import code_digest
-from pipeline.base.params import Params, load_params
-from pipeline.base.tracking import locked_outs
-from pipeline.crops import Crops
-from pipeline.features import feature_table, student_extractor
-from pipeline.layout import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
-from pipeline.publish import atomic_write_text
-from pipeline.tracks import DATASET_OF
+from bench.jobs import EVERYTHING, recipe
+from pipeline.abaw.tracks import TRACKS
+from pipeline.backbones.features import feature_table
+from pipeline.core.code import code_digest
+from pipeline.core.files import write_json
+from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
+from pipeline.faces.crops import Crops
+from pipeline.run.tracking import locked_outs
+from pipeline.settings import Params, load_params
+from pipeline.systems.feedback import Settings, student_extractor
+from pipeline.systems.temporal import SequenceData, temporal_recipe
 from pipeline.train.fit import Recipe, fit, judge, seed_weights, validation_score
-from pipeline.train.recipes import recipe
-from pipeline.train.sequences import SequenceData, temporal_recipe
 
 STORE = Path(".work/ablate")
-SHARED = ("loop", "data", "augmenting", "unlabelled", "appearance", "predict", "fit")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Arm:
     system: str
     track: str
     changes: dict[str, Any] = field(default_factory=dict)
-    needs: Path | None = None
+    needs: Path | None = None  # labels of a teacher
     pretrained: bool = True
 
 
@@ -55,10 +55,10 @@ DAN = SYSTEMS / "lsd" / "dan"
 ARMS = {
     "au_cvt": Arm("au_cvt", "lsd", needs=AUS),
     "au_cvt, no AUs": Arm("au_cvt", "lsd", {"au_weight": 0.0}, AUS),
-    "multitask": Arm("multitask", "lsd", needs=FEATURES / "mae" / "lsd"),
+    "multitask": Arm("multitask", "lsd"),
     "multitask, no appearance": Arm("multitask", "lsd", {"appearance_weights": NO_APPEARANCE}),
-    "emma": Arm("emma", "mtl", needs=DAN),
-    "emma, VA from features": Arm("emma", "mtl", {"va_from": "features"}, DAN),
+    "emma": Arm("emma", "mtl"),
+    "emma, VA from features": Arm("emma", "mtl", {"va_from": "features"}),
     "cotex": Arm("cotex", "lsd"),
     "cotex, no consistency": Arm("cotex", "lsd", {"consistency_weight": 0.0}),
     "cotex, no mask": Arm("cotex", "lsd", {"mask_ratio": 0.0}),
@@ -110,7 +110,7 @@ def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     params = changed(load_params(), arm, seed)
     settings = params.finetune
     seed_weights(settings)
-    made = recipe(arm.system, arm.track, params, arm.needs, arm.pretrained)
+    made = recipe(arm.system, arm.track, params, [*EVERYTHING, *([arm.needs] if arm.needs else [])], arm.pretrained)
     system, _ = fit(f"{name} seed {seed}", made, settings, folder, lambda metrics, step: None)
     labels = truth(arm.track)
     score = judge(arm.track, made.data.test, labels, made.scores(system, made.data.test))
@@ -136,11 +136,13 @@ def single_networks(system: Any, made: Recipe, labels: dict[str, np.ndarray]) ->
 
 def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
-    crops = Crops(DATASET_OF["expr"])
+    crops = Crops(TRACKS["expr"].dataset)
     extractor = student_extractor(system.student.eval())
     table = feature_table(crops.table, extractor, params.cache_features.batch)
     seed_weights(params.finetune)
-    made = temporal_recipe(SequenceData(params.systems.feedback.temporal, table), params)
+    settings = params.systems["feedback"]
+    assert isinstance(settings, Settings)
+    made = temporal_recipe(SequenceData("expr", settings.temporal, table))
     encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)
     return judge("expr", made.data.test, truth("expr"), made.scores(encoder, made.data.test))["score"]
 
@@ -149,12 +151,8 @@ def key(name: str, seed: int, inputs: str) -> str:
     """Digest of what decides a run: params, data, and the code that trains this system."""
     arm = ARMS[name]
     params = changed(load_params(), arm, seed)
-    settings = [part.model_dump() for part in (params.finetune, params.vit, getattr(params.systems, arm.system))]
-    modules = {"vit": "vit_heads"}.get(arm.system, arm.system), *(["temporal"] if name == "feedback" else [])
-    code = [code_digest(f"models.{module}") for module in modules] + [
-        code_digest(f"pipeline.train.{m}") for m in SHARED
-    ]
-    code += [Path(f"pipeline/train/{file}.py").read_text() for file in ("recipes", "systems", "backbones", "sequences")]
+    settings = [part.model_dump() for part in (params.finetune, params.vit, params.systems[arm.system])]
+    code = code_digest("pipeline.train.fit", f"pipeline.systems.{arm.system}")
     return hashlib.sha256(repr([str(arm), settings, code, inputs]).encode()).hexdigest()[:20]
 
 
@@ -163,7 +161,7 @@ def kept(name: str, seed: int, inputs: str) -> dict[str, float]:
     path = STORE / f"{key(name, seed, inputs)}.json"
     if not path.is_file():
         scores = measure(name, seed, path.with_suffix(""))
-        atomic_write_text(path, json.dumps({"arm": name, "seed": seed, "scores": scores}, indent=1) + "\n")
+        write_json(path, {"arm": name, "seed": seed, "scores": scores})
     return json.loads(path.read_text())["scores"]
 
 
@@ -218,7 +216,7 @@ def main() -> None:
         print("{:38s} {:5s} {:.3f} {:.3f} {:+.3f} [{:+.3f}, {:+.3f}]".format(*shown))
     if not arguments.only:
         content = {"seeds": arguments.seeds, "metric": "official, on the demo's hidden test truth", "comparisons": rows}
-        atomic_write_text(ABLATIONS, json.dumps(content, indent=1) + "\n")
+        write_json(ABLATIONS, content)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ usage: python -m bench.detect_align [--model scrfd.onnx] [--video clip.mp4] [--c
 
 import argparse
 import functools
-import json
 import os
 import shutil
 import statistics
@@ -26,9 +25,11 @@ import pyarrow.parquet as pq
 from insightface.model_zoo import get_model
 from insightface.utils.face_align import norm_crop
 
-from pipeline.base.params import DetectAlign, load_params
+from pipeline.core.files import write_json
+from pipeline.faces.detector import DetectAlign
 from pipeline.faces.extract import extract
-from pipeline.manifest import MediaItem
+from pipeline.settings import load_params
+from pipeline.tables.manifest import MediaItem
 
 warnings.simplefilter("ignore", FutureWarning)
 RESULT = Path("docs/benchmarks/detect_align.json")
@@ -116,7 +117,7 @@ def main() -> None:
         return
     results = [measure(model, args.video, args.copies, args.rounds) for model in args.model]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(RESULT, results)
     for r in results:
         rates = r["frames_per_second"]
         print(

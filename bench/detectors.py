@@ -7,17 +7,16 @@ usage: python -m bench.detectors [--media FOLDER] [--models FOLDER]
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.base.params import DetectAlign, load_params
-from pipeline.faces.detections import Detections
-from pipeline.faces.detector import load_detector
-from pipeline.faces.track import overlap
-from pipeline.faces.video import VIDEO_SUFFIXES, decode_image, read_frames
+from pipeline.core.files import VIDEO_SUFFIXES, write_json
+from pipeline.faces.detections import Detections, overlap
+from pipeline.faces.detector import DetectAlign, load_detector
+from pipeline.faces.media import decode_image, read_frames
+from pipeline.settings import load_params
 
 RESULT = Path("docs/benchmarks/detectors.json")
 SHARED = Path("../shared")
@@ -85,7 +84,7 @@ def main() -> None:
         for name, (found, rates) in runs.items()
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(table, indent=1) + "\n")
+    write_json(RESULT, table)
     for name, rows in table.items():
         for media, row in rows.items():
             print(f"{name:24} {media:22} {row}")

@@ -8,7 +8,6 @@ usage: python -m bench.full_size [--steps 1] [--only SYSTEM]
 """
 
 import argparse
-import json
 import multiprocessing
 import resource
 import tempfile
@@ -18,41 +17,43 @@ from typing import Any
 
 import torch
 
-from pipeline.base.params import load_params
-from pipeline.layout import FEATURES, PSEUDO
-from pipeline.publish import atomic_write_text
+from pipeline.core.files import write_json
+from pipeline.core.paths import PSEUDO
+from pipeline.settings import load_params
 
 RESULT = Path("docs/benchmarks/full_size.json")
 PARAMS = Path("params/affwild2.yaml")
-# system: track, what it needs of the demo's artifacts, images of a batch on a CPU
-SYSTEMS: dict[str, tuple[str, Path | None, int]] = {
-    "vit": ("expr", None, 16),
-    "au_cvt": ("lsd", PSEUDO / "au" / "lsd.parquet", 64),
-    "multitask": ("lsd", FEATURES / "mae" / "lsd", 8),
-    "emma": ("mtl", None, 16),
-    "cotex": ("lsd", None, 32),
-    "feedback": ("expr", None, 4),
-    "dtm": ("expr", None, 4),
+# system: track, labels of a teacher that it needs, images of a batch on a CPU
+SYSTEMS: dict[str, tuple[str, list[Path], int]] = {
+    "vit": ("expr", [], 16),
+    "au_cvt": ("lsd", [PSEUDO / "au" / "lsd.parquet"], 64),
+    "multitask": ("lsd", [], 8),
+    "emma": ("mtl", [], 16),
+    "cotex": ("lsd", [], 32),
+    "feedback": ("expr", [], 4),
+    "dtm": ("expr", [], 4),
 }
 
 
 def measure(name: str, steps: int, results: "multiprocessing.Queue") -> None:
     """Train a few steps; seconds a step, images a second, peak memory."""
-    from pipeline.train.loop import Training, device, train
-    from pipeline.train.recipes import recipe
+    from bench.jobs import EVERYTHING, recipe
+    from models.dtm import Dtm
+    from pipeline.backbones.device import device
+    from pipeline.train.loop import Loop, train
 
     track, needs, small = SYSTEMS[name]
     on_gpu = device().type == "cuda"
     params = load_params(PARAMS)
-    section = getattr(params.systems, name)
+    section: Any = params.systems[name]
     published = (section.spatial if name == "feedback" else section).train.optimise
     changes: dict[str, Any] = {"steps": steps, "warmup_steps": 0}
     if not on_gpu:
         changes |= {"batch": small, "accumulate": 1}
     params = with_batch(params, name, published.model_copy(update=changes), small, on_gpu)
     torch.manual_seed(0)
-    made = recipe(name, track, params, needs, pretrained=False)
-    if name == "dtm":
+    made = recipe(name, track, params, [*EVERYTHING, *needs], pretrained=False)
+    if isinstance(made.module, Dtm):
         made.module.supervised_steps = 0
     times = []
 
@@ -62,7 +63,7 @@ def measure(name: str, steps: int, results: "multiprocessing.Queue") -> None:
 
     optimise = made.train.optimise
     with tempfile.TemporaryDirectory() as folder:
-        run = Training(name, made.module, made.batches, prepare, optimise, 0, Path(folder), lambda m, s: None)
+        run = Loop(name, made.module, made.batches, prepare, optimise, 0, Path(folder), lambda m, s: None)
         run.checkpoint_seconds = 1e9
         started = time.perf_counter()
         train(run)
@@ -114,7 +115,7 @@ def main() -> None:
         rows.append(results.get())
         print(rows[-1], flush=True)
     if not arguments.only:
-        atomic_write_text(RESULT, json.dumps({"systems": rows}, indent=1) + "\n")
+        write_json(RESULT, {"systems": rows})
 
 
 if __name__ == "__main__":

@@ -5,17 +5,17 @@ Of the ensembles as submitted, and of each member by itself, smoothed and thresh
 usage: python -m bench.hidden    (in a reproduced workspace)
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import ensemble
-from pipeline.base.params import load_params
-from pipeline.publish import atomic_write_text
-from pipeline.scoring import Tasks, decide, official_score
-from pipeline.tracks import TASKS_OF
-from stages.ensemble import read_members, validation_labels
+from pipeline.abaw.tracks import TRACKS, TrackName
+from pipeline.core.files import write_json
+from pipeline.ensemble.fit import Timeline, combined_tasks, fit_track
+from pipeline.ensemble.judge import read_members, validation_labels
+from pipeline.settings import load_params
+from pipeline.tables.fitted import thresholds_of
+from pipeline.tables.scores import Tasks, decide, official_score
 
 RESULT = Path("docs/benchmarks/demo_hidden.json")
 TRUTH = Path("data/demo_truth")
@@ -27,7 +27,7 @@ def truth(track: str) -> Tasks:
     rows = [line.split(",")[1:] for line in (TRUTH / f"{track}.txt").read_text().splitlines()[1:]]
     values = np.array(rows, dtype=np.float64)
     labels: Tasks = {}
-    for task in (task for task in COLUMNS if task in TASKS_OF[track]):
+    for task in (task for task in COLUMNS if task in TRACKS[track].tasks):
         labels[task], values = np.split(values, [COLUMNS[task]], axis=1)
         if task != "va":
             labels[task] = labels[task].astype(int)
@@ -36,19 +36,19 @@ def truth(track: str) -> Tasks:
     return labels
 
 
-def scores(track: str) -> dict[str, float]:
+def scores(track: TrackName) -> dict[str, float]:
     """Official metric of the ensemble and of each member."""
     settings = load_params().ensemble
     names = settings.members[track]
     table, members, _ = read_members(track, names, "validation")
-    axis, labels = ensemble.Axis.of(table, track), validation_labels(track)
+    axis, labels = Timeline.of(table, track), validation_labels(track)
     test_table, test_members, _ = read_members(track, names, "test")
-    test_axis, hidden = ensemble.Axis.of(test_table, track), truth(track)
+    test_axis, hidden = Timeline.of(test_table, track), truth(track)
 
     def score(chosen: list[int]) -> float:
-        fitted = ensemble.fit(track, axis, [members[i] for i in chosen], labels, settings)
-        found = ensemble.predict(fitted, test_axis, [test_members[i] for i in chosen])
-        return official_score(track, hidden, decide(found, ensemble.thresholds_of(fitted)))["score"]
+        fitted = fit_track(track, axis, [members[i] for i in chosen], labels, settings)
+        found = combined_tasks(fitted, test_axis, [test_members[i] for i in chosen])
+        return official_score(track, hidden, decide(found, thresholds_of(fitted)))["score"]
 
     alone = {name: score([number]) for number, name in enumerate(names)}
     return {"ensemble": score(list(range(len(names))))} | alone
@@ -57,7 +57,7 @@ def scores(track: str) -> dict[str, float]:
 def main() -> None:
     tracks = load_params().ensemble.members
     found = {track: {name: round(score, 4) for name, score in scores(track).items()} for track in tracks}
-    atomic_write_text(RESULT, json.dumps(found, indent=1) + "\n")
+    write_json(RESULT, found)
     for track, by_name in found.items():
         print(f"{track:5s}", ", ".join(f"{name} {score:.3f}" for name, score in by_name.items()))
 

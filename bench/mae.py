@@ -8,12 +8,12 @@ process of its own, so that peak memory is its own.
 usage: python -m bench.mae
 """
 
-import json
 import multiprocessing
 import resource
 import statistics
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from models.mae import MAE
 from models.masking import gather_tokens, patchify, random_masking
 from models.vit import build_vit, normalise
+from pipeline.core.files import write_json
 
 RESULT = Path("docs/benchmarks/mae.json")
 BATCH, STEPS = 128, 8
@@ -36,14 +37,15 @@ class PlainMAE(MAE):
 
     def forward(self, images: Tensor) -> Tensor:
         encoder, pixels = self.encoder, normalise(images)
-        x = encoder.patch_embed(pixels) + encoder.pos_embed[:, 1:]
+        position, class_token = cast(Tensor, encoder.pos_embed), cast(Tensor, encoder.cls_token)
+        x = encoder.patch_embed(pixels) + position[:, 1:]
         kept, order = random_masking(len(x), x.shape[1], self.mask_ratio, x.device)
         restore = order.argsort(dim=1)
         mask = torch.ones(len(x), x.shape[1])
         mask[:, : kept.shape[1]] = 0
         mask = mask.gather(1, restore)
         x = gather_tokens(x, kept)
-        token = (encoder.cls_token + encoder.pos_embed[:, :1]).expand(len(x), -1, -1)
+        token = (class_token + position[:, :1]).expand(len(x), -1, -1)
         latent = encoder.norm(encoder.blocks(torch.cat([token, x], dim=1)))
         predicted = self.forward_decoder(latent, order)
         target = patchify(pixels, self.patch)
@@ -94,7 +96,7 @@ def measure(size: str) -> dict:
 def main() -> None:
     results = [measure(size) for size in SIZES]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(RESULT, results)
     for r in results:
         rates, peaks = r["images_per_second"], r["peak_megabytes"]
         print(

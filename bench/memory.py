@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.jobs import build_system
 from models.system import Batch
-from pipeline.base.params import load_params
+from pipeline.core.files import write_json
+from pipeline.settings import load_params
+from pipeline.systems.vit import Settings
 from pipeline.train import loop
-from pipeline.train.augmenting import augmenter
-from pipeline.train.systems import build_system
+from pipeline.train.views import augmenter
 
 RESULT = Path("docs/benchmarks/memory.json")
 UPDATES, TURNS = 60, 3
@@ -33,7 +35,9 @@ def run(keep: bool) -> tuple[float, float, list[float]]:
     if not keep:
         loop.keep_freed_memory = lambda: None
     params = load_params()
-    settings = params.systems.vit.train
+    section = params.systems["vit"]
+    assert isinstance(section, Settings)
+    settings = section.train
     torch.manual_seed(0)
     system = build_system("vit", "va", params, pretrained=False)
     times, losses = [], []
@@ -49,7 +53,7 @@ def run(keep: bool) -> tuple[float, float, list[float]]:
         losses.append(metrics["loss"])
 
     with tempfile.TemporaryDirectory() as folder:
-        training = loop.Training(
+        training = loop.Loop(
             name="kept" if keep else "plain",
             module=system,
             batches=batches,
@@ -82,7 +86,7 @@ def main() -> None:
         "kept_peak_mb": round(max(result[1] for result in found[True])),
         "same_losses": all(other == losses[0] for other in losses),
     }
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(RESULT, content)
     print(json.dumps(content, indent=1))
 
 

@@ -24,16 +24,15 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from pipeline.abaw.check import check_file
-from pipeline.abaw.fill import fill_classes
-from pipeline.abaw.formats import read_expr, read_template
-from pipeline.abaw.importer import import_release
-from pipeline.abaw.release import find_release, open_pack
-from pipeline.abaw.smooth import smooth
+from pipeline.abaw.check.check import check_file
+from pipeline.abaw.gaps import fill_scores, smooth
+from pipeline.abaw.readers import read_template, scan_annotation
 from pipeline.abaw.tracks import AUS, EXPRESSIONS, TRACKS
-from pipeline.abaw.validate import validate_release
-from pipeline.abaw.write import submission_bytes
-from pipeline.publish import atomic_write_text
+from pipeline.abaw.writer import submission_bytes
+from pipeline.core.files import write_json
+from pipeline.release.discover import find_release
+from pipeline.release.importer import import_release
+from pipeline.release.validate.validate import validate_release
 
 OUT = Path("docs/benchmarks/official_size.json")
 TEMPLATE_ROWS, TEMPLATE_VIDEOS = 1_022_655, 228
@@ -141,11 +140,15 @@ def bench_text(work: Path) -> dict[str, Any]:
     def post_process() -> int:
         template = read_template(template_path)
         videos, frames = template.videos().dictionary_encode().indices.to_numpy(), template.frames()
-        filled = fill_classes(videos, frames, classes, generator.random(TEMPLATE_ROWS) > 0.015)
-        return int(filled.mask.sum()) + len(smooth(videos, frames, generator.random((TEMPLATE_ROWS, 8)), 50))
+        scores, present = generator.random((TEMPLATE_ROWS, 8)), generator.random(TEMPLATE_ROWS) > 0.015
+        filled = fill_scores(videos, frames, scores, present)
+        return int(filled.mask.sum()) + len(smooth(videos, frames, filled.values, 50))
 
     def read_all() -> int:
-        return sum(len(read_expr(path)) for path in sorted(work.glob("annotations/EXPR*/*/*.txt")))
+        return sum(
+            len(scan_annotation(path.read_bytes(), TRACKS["expr"])[0])
+            for path in sorted(work.glob("annotations/EXPR*/*/*.txt"))
+        )
 
     return {
         "template_rows": TEMPLATE_ROWS,
@@ -195,7 +198,7 @@ def bench_images(work: Path, images: int) -> dict[str, Any]:
 
 
 def _read(pack: Path) -> int:
-    release = open_pack(pack)
+    release = find_release(pack)
     return sum(1 for video in release.crops for _ in release.images(video))
 
 
@@ -213,7 +216,7 @@ def main() -> None:
             "text": bench_text(place / "text"),
             "images": bench_images(place / "images", args.images),
         }
-    atomic_write_text(OUT, json.dumps(report, indent=1) + "\n")
+    write_json(OUT, report)
     print(json.dumps(report, indent=1))
 
 

@@ -20,8 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.hidden import RESULT as HIDDEN
-from pipeline.base.params import load_params
-from pipeline.errors import MienError
+from pipeline.core.errors import MienError
+from pipeline.core.files import write_json
+from pipeline.settings import load_params
 
 RESULT = Path("docs/benchmarks/demo_seeds.json")
 COPIED = (".dvc", "artifacts", "bench", "data", "demo", "models", "pipeline", "stages", "submissions", "reports")
@@ -61,7 +62,7 @@ def scores(seed: int) -> dict[str, dict]:
         params = workspace / "params.yaml"
         params.write_text(re.sub(r"(?m)^(  seed: )\d+", rf"\g<1>{seed}", params.read_text()))
         dvc = Path(sys.executable).parent / "dvc"
-        targets = [f"ensemble@{track}" for track in load_params().ensemble.members]
+        targets = [f"ensemble@{track}" for track in load_params().graph.tracks]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{dvc.parent}:{os.environ['PATH']}"}
         log = Path(".work") / f"seed-{seed}.log"
         with log.open("w") as output:
@@ -99,7 +100,7 @@ def main() -> None:
         by_seed = list(pool.map(scores, seeds))
     table = {track: row(track, [found[track] for found in by_seed]) for track in by_seed[0]}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"seeds": seeds, "tracks": table}, indent=1) + "\n")
+    write_json(RESULT, {"seeds": seeds, "tracks": table})
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The synthetic-face demo data: a generator on CC0 MakeHuman data, and its DVC stage."""
+"""The demo data: its stage, its params, and the generator of its faces. Start at generator/synthesize.py."""

@@ -75,20 +75,30 @@ class Feedback(System):
         number = int(self.step)
         self.step += 1
         images, labels = batch["images"], batch["expression"]
+
+        # 1. head start: the teacher alone, on labelled faces; then the student starts as its copy
         if number < self.head_start_steps:
             yield {"teacher": F.cross_entropy(self.teacher(images), labels)}
             return
         if number == self.head_start_steps and number:
             self.student.load_state_dict(self.teacher.state_dict())
+
+        # 2. the last updates: the student alone, on labelled faces
         if number >= self.last_pseudo_step:
             yield {"student_labelled": F.cross_entropy(self.student(images), labels)}
             return
+
+        # 3. in between, two optimiser steps a batch. The student learns what the teacher says of the weak view, seeing
+        #    the strong one; what that did to its loss on labelled faces is the gain
         with torch.no_grad():
             soft = (self.teacher(batch["weak"]) / self.temperature).softmax(-1)
             before = F.cross_entropy(self.student(images), labels)
         yield {"student": F.cross_entropy(self.student(batch["strong"]), soft.argmax(-1))}
         with torch.no_grad():
             gain = before - F.cross_entropy(self.student(images), labels)
+
+        # 4. the teacher learns from labels, from agreement with itself, and from the gain: a good pseudo-label (the
+        #    student got better) is made likelier, a bad one less likely
         yield self.teacher_losses(batch, soft, gain, min(1.0, (number - self.head_start_steps + 1) / self.ramp_steps))
 
     def teacher_losses(self, batch: Batch, soft: Tensor, gain: Tensor, ramp: float) -> dict[str, Tensor]:

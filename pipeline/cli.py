@@ -2,24 +2,28 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.command import run_main
-from pipeline.errors import MienError
+from pipeline.core.errors import MienError
+from pipeline.run.command import run_main
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands; heavy libraries are imported by the command that needs them."""
-    from pipeline.abaw import commands
+    from pipeline.abaw.check import command as check
+    from pipeline.release import commands
 
     top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_arguments(subparsers)
+    check.add_arguments(subparsers)
     _add_repro(subparsers)
     _add_predict(subparsers)
     _add_runs(subparsers)
+    _add_why(subparsers)
     return top
 
 
@@ -42,28 +46,41 @@ def _add_runs(subparsers: Any) -> None:
     runs.set_defaults(run=_runs)
 
 
+def _add_why(subparsers: Any) -> None:
+    why = subparsers.add_parser("why", help="which code, library, param or data made a stage stale since the lock")
+    why.add_argument("stage", metavar="STAGE", help="as `dvc stage list` names it, say finetune@vit-au")
+    why.set_defaults(run=_why)
+
+
 def _repro(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise MienError("--jobs must be 1 or more", exit_code=2)
-    from pipeline.flows import repro
-    from pipeline.timings import publish_timings
+    from pipeline.run.supervise import run_supervised
+    from pipeline.run.times import publish_timings
 
-    repro(args.jobs)
-    publish_timings()
-    return 0
+    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", str(args.jobs)])
+    if code == 0:
+        publish_timings()
+    return code
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from pipeline.predict_command import predict_all
+    from pipeline.predict.command import predict_all
 
     return predict_all(args.input, args.output, args.overlay)
 
 
 def _runs(_: argparse.Namespace) -> int:
-    from pipeline.timings import publish_timings
+    from pipeline.run.times import publish_timings
 
     publish_timings()
     return 0
+
+
+def _why(args: argparse.Namespace) -> int:
+    from pipeline.run.why import tell
+
+    return tell(args.stage)
 
 
 def main() -> None:

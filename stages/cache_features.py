@@ -6,39 +6,51 @@ each face shard and weights, so new recordings cost only themselves.
 """
 
 import sys
+from pathlib import Path
 
-from pipeline.base.closure import code_digest
-from pipeline.base.command import run_main
-from pipeline.base.params import Params, load_params
-from pipeline.base.tracking import stage_run
-from pipeline.base.weights import sha256_of
-from pipeline.base.work import link, prune, stored, work_key
-from pipeline.errors import MienError
-from pipeline.features import Extractor, load_backbone, weights_of, write_features
-from pipeline.layout import FACES, FEATURES
-from pipeline.publish import atomic_dir
+from pipeline.abaw.tracks import trained_track
+from pipeline.backbones.encoder import Vit
+from pipeline.backbones.features import OWN, CachedBackbone, CacheFeatures, Extractor, load_backbone, write_features
+from pipeline.core.code import code_digest
+from pipeline.core.files import atomic_dir, content_digest, file_digest
+from pipeline.core.graph import CachedFeatures
+from pipeline.core.params import read_section
+from pipeline.core.paths import FACES, FEATURES
+from pipeline.core.workstore import is_sealed, link, prune, seal, stored, work_key
+from pipeline.run.command import run_main, stage_argument
+from pipeline.run.tracking import stage_run
+from pipeline.systems.feedback import Spatial, load_student, student_extractor
 
 
-def cache(name: str, params: Params) -> None:
+def extractor_of(settings: CachedBackbone, weights: Path) -> Extractor:
+    """The frozen network that params name, filled with the weights that the graph names."""
+    vit = read_section("vit", Vit)
+    if settings.name != OWN:
+        return load_backbone(settings, weights, vit)
+    spatial = read_section("systems.feedback.spatial", Spatial)
+    classes = len(trained_track(weights.name).classes)  # artifacts/feedback/<track>
+    return student_extractor(load_student(spatial, vit, classes, weights))
+
+
+def cache(name: str) -> None:
     """Features of every face shard under one backbone."""
-    settings = params.cache_features.backbones.get(name)
-    if settings is None:
-        raise MienError(f"params.yaml: cache_features.backbones has no {name}", exit_code=2)
-    weights_file = weights_of(settings)
+    settings = read_section(f"cache_features.backbones.{name}", CachedBackbone)
+    line = read_section(f"graph.features.{name}", CachedFeatures)
+    vit, batch = read_section("vit", Vit), read_section("cache_features", CacheFeatures).batch
     faces = [path for dataset in settings.datasets for path in sorted((FACES / dataset).rglob("*.parquet"))]
-    logged = {"cache_features": settings.model_dump(), "vit": params.vit.model_dump()}
-    inputs = [*(FACES / dataset for dataset in settings.datasets), weights_file]
-    with stage_run(f"cache_features@{name}", logged, inputs) as run:
-        weights = sha256_of(weights_file) if weights_file.is_file() else ""
-        code = code_digest("pipeline.features")
+    logged = {"cache_features": settings.model_dump(), "vit": vit.model_dump()}
+    with stage_run(f"cache_features@{name}", logged) as run:
+        weights = content_digest([Path(line.weights)])
+        code = code_digest("pipeline.backbones.features")
         extractor: Extractor | None = None
         shards = []
         for path in faces:
-            key = work_key(faces=sha256_of(path), weights=weights, code=code, backbone=settings.model_dump())
+            key = work_key(faces=file_digest(path), weights=weights, code=code, backbone=settings.model_dump())
             shard = stored(f"cache_features-{name}", key, ".parquet")
-            if not shard.is_file():
-                extractor = extractor or load_backbone(settings, params)
-                write_features(path, shard, extractor, params.cache_features.batch, {"mien.backbone": settings.name})
+            if not is_sealed(shard):
+                extractor = extractor or extractor_of(settings, Path(line.weights))
+                write_features(path, shard, extractor, batch, {"mien.backbone": settings.name})
+                seal(shard)
             shards.append((path.relative_to(FACES), shard))
         with atomic_dir(FEATURES / name) as out:
             for path, shard in shards:
@@ -48,12 +60,5 @@ def cache(name: str, params: Params) -> None:
         print(f"cache_features {name}: {len(shards)} shards")
 
 
-def main() -> None:
-    """Read the backbone's name from the command line."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m stages.cache_features BACKBONE")
-    cache(sys.argv[1], load_params())
-
-
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: cache(stage_argument(sys.argv, "BACKBONE")))

@@ -6,92 +6,53 @@ repro detect_align` or `python -m stages.detect_align`. A killed run goes on whe
 """
 
 import functools
-import itertools
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.base.closure import code_digest
-from pipeline.base.command import run_main
-from pipeline.base.parallel import run_tasks, worker_count
-from pipeline.base.params import DetectAlign, load_params
-from pipeline.base.shards import read_parquet, write_parquet
-from pipeline.base.tracking import stage_run
-from pipeline.base.work import link, prune
-from pipeline.errors import MienError
-from pipeline.faces.detector import verified_digest
-from pipeline.faces.extract import STAGE, Failure, Shard, extract
-from pipeline.layout import FACES, FAILURES, MEDIA
-from pipeline.manifest import MediaItem, media_items
-from pipeline.publish import atomic_dir
+from pipeline.core.code import code_digest
+from pipeline.core.files import atomic_dir, below
+from pipeline.core.params import read_section
+from pipeline.core.parquet import read_parquet, write_parquet
+from pipeline.core.paths import FACES, FAILURES, MEDIA
+from pipeline.core.workstore import link, prune
+from pipeline.faces.detector import DetectAlign, verified_digest
+from pipeline.faces.extract import FAILURES_SCHEMA, Extracted, by_source, check_bound, extract, shard_name
+from pipeline.release.files import Data
+from pipeline.run.command import run_main
+from pipeline.run.parallel import run_tasks, worker_count
+from pipeline.run.tracking import stage_run
+from pipeline.tables.manifest import media_items
 
-FAILURES_SCHEMA = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("video", pa.string()),
-        ("frame", pa.int32()),
-        ("source", pa.string()),
-        ("reason", pa.string()),
-        ("whole", pa.bool_()),
-    ]
-)
+STAGE = "detect_align"
 
 
-def by_source(items: list[MediaItem]) -> list[list[MediaItem]]:
-    """Group the people of one raw video, so that it is decoded once; everything else stands alone."""
-
-    def key(item: MediaItem) -> tuple:
-        shared = item.kind == "video" and item.side
-        # -1: a recording may be annotated under its plain name as well as under a side's
-        return (item.dataset, item.base_video, -1) if shared else (item.dataset, item.video, item.first)
-
-    return [sorted(group) for _, group in itertools.groupby(sorted(items, key=key), key)]
-
-
-def shard_name(item: MediaItem) -> str:
-    """Path of an item's shard below the faces folder; ranges of a folder are numbered by their first picture."""
-    part = "" if item.count in (0, item.frames) else f".{item.first:07d}"
-    return f"{item.dataset}/{item.video}{part}.parquet"
-
-
-def check_bound(shards: list[Shard], failures: list[Failure], bound: float) -> None:
-    """Fail when more of the media than `bound` gave nothing; single unreadable pictures count as their share."""
-    lost = sum(1.0 if f.whole else 1 / max(1, _rows(shards, f)) for f in failures)
-    fraction = lost / max(1, len(shards))
-    if fraction > bound:
-        first = failures[0]
-        raise MienError(
-            f"{fraction:.1%} of the media could not be read (bound {bound:.1%}), first {first.source or first.video}: "
-            f"{first.reason}; mend the files or raise detect_align.max_failed_fraction in params.yaml"
-        )
-
-
-def _rows(shards: list[Shard], failure: Failure) -> int:
-    return sum(s.rows for s in shards if (s.item.dataset, s.item.video) == (failure.dataset, failure.video))
-
-
-def extract_all(root: Path, params: DetectAlign) -> list[Shard]:
+def extract_all(root: Path, params: DetectAlign) -> list[Extracted]:
     """Shards of every media item, made by worker processes or found in the work store."""
     sources = by_source(media_items(read_parquet(MEDIA)))
     function = functools.partial(
-        extract, root=root, params=params, code=code_digest("pipeline.faces.extract"), weights=verified_digest(params)
+        extract,
+        root=root,
+        params=params,
+        stage=STAGE,
+        code=code_digest("pipeline.faces.extract"),
+        weights=verified_digest(params),
     )
     return [shard for shards in run_tasks(function, sources, "detect_align") for shard in shards]
 
 
 def main() -> None:
     """Extract the faces of the whole release."""
-    params = load_params()
-    root = Path(params.data.root)
-    with stage_run("detect_align", {"detect_align": params.detect_align.model_dump()}, [root, MEDIA]) as run:
-        shards = extract_all(root, params.detect_align)
+    root, params = Path(read_section("data", Data).root), read_section("detect_align", DetectAlign)
+    with stage_run(STAGE, {"detect_align": params.model_dump()}) as run:
+        shards = extract_all(root, params)
         run.workers = worker_count()
         failures = [failure for shard in shards for failure in shard.failures]
-        check_bound(shards, failures, params.detect_align.max_failed_fraction)
+        check_bound(shards, failures, params.max_failed_fraction)
         with atomic_dir(FACES) as out:
             for shard in shards:
-                link(shard.path, out / shard_name(shard.item))
+                link(shard.path, below(out, shard_name(shard.item)))
         write_parquet(FAILURES, pa.Table.from_pylist([asdict(f) for f in failures], schema=FAILURES_SCHEMA))
         prune(STAGE, [shard.path for shard in shards])
         rows, found = sum(s.rows for s in shards), sum(s.found for s in shards)

@@ -1,44 +1,49 @@
 """Phase two of the feedback system: the temporal encoder over the student's cached features.
 
-Reads `artifacts/features/feedback/` and the labels of EXPR; writes `artifacts/systems/expr/feedback/`, as `finetune`
-does for the others. Run it with `dvc repro finetune_temporal` or `python -m stages.finetune_temporal`. A killed run
-goes on from its last checkpoint.
+Reads `artifacts/features/<student>/` and the labels of the track; writes `artifacts/systems/<track>/feedback/`, as
+`finetune` does for the others. Run it with `dvc repro finetune_temporal@<track>` or `python -m stages.finetune_temporal
+<track>`. A killed run goes on from its last checkpoint.
 """
 
-from pipeline.base.command import run_main
-from pipeline.base.params import load_params
-from pipeline.base.shards import read_shards
-from pipeline.base.tracking import stage_run
-from pipeline.layout import FEATURES, LABELS, SYSTEMS, TEMPLATES
-from pipeline.publish import atomic_dir
-from pipeline.tracks import DATASET_OF
+import sys
+
+from pipeline.abaw.tracks import trained_track
+from pipeline.core.deps import stage_deps
+from pipeline.core.files import atomic_dir
+from pipeline.core.graph import FeedbackTraining
+from pipeline.core.params import read_section
+from pipeline.core.parquet import read_shards
+from pipeline.core.paths import FEATURES, SYSTEMS
+from pipeline.core.workstore import training_folder
+from pipeline.run.command import run_main, stage_argument
+from pipeline.run.tracking import stage_run
+from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe
 from pipeline.train.checkpoint import drop_checkpoints
-from pipeline.train.fit import fit, publish, seed_weights
-from pipeline.train.sequences import TRACK, SequenceData, temporal_recipe
-from pipeline.train.work import training_folder
+from pipeline.train.fit import Finetune, fit, seed_weights, write_results
 
-SYSTEM = "feedback"
-OUT = SYSTEMS / TRACK / SYSTEM
+MEMBER = "feedback"
 
 
-def main() -> None:
+def finetune_temporal(track: str) -> None:
     """Train, predict validation and test, publish."""
-    params = load_params()
-    settings, temporal = params.finetune, params.systems.feedback.temporal
-    logged = {"finetune": settings.model_dump(), "temporal": temporal.model_dump()}
-    inputs = [FEATURES / SYSTEM / DATASET_OF[TRACK], LABELS / f"{TRACK}.parquet", TEMPLATES / f"{TRACK}.parquet"]
-    with stage_run("finetune_temporal", logged, inputs) as run:
+    line = read_section(f"graph.feedback.{track}", FeedbackTraining)
+    settings, temporal = read_section("finetune", Finetune), read_section("systems.feedback.temporal", Temporal)
+    stage = f"finetune_temporal@{track}"
+    logged = {"finetune": settings.model_dump(), "temporal": temporal.model_dump(), "features": line.features}
+    with stage_run(stage, logged) as run:
+        features = read_shards(FEATURES / line.features / trained_track(track).dataset)
         seed_weights(settings)
-        made = temporal_recipe(SequenceData(temporal, read_shards(inputs[0])), params)
-        folder = training_folder("finetune_temporal", "stages.finetune_temporal", logged, inputs)
-        module, training = fit("finetune_temporal", made, settings, folder, run.log)
-        with atomic_dir(OUT) as out:
-            metrics = publish(out, made, module, training)
+        made = temporal_recipe(SequenceData(track, temporal, features))
+        folder = training_folder(stage, logged, stage_deps(stage))
+        module, loop = fit(stage, made, settings, folder, run.log)
+        out = SYSTEMS / track / MEMBER
+        with atomic_dir(out) as target:
+            metrics = write_results(target, made, module, loop)
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
-        run.artifact(OUT)
-        print(f"finetune_temporal: validation {metrics['score']:.3f}, baselines {metrics['baselines']}")
+        run.artifact(out)
+        print(f"{stage}: validation {metrics['score']:.3f}, baselines {metrics['baselines']}")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: finetune_temporal(stage_argument(sys.argv, "TRACK")))

@@ -1,52 +1,54 @@
 """Phase one of the feedback system: a teacher labels the pool, a student learns from it, its gain corrects the teacher.
 
-Reads the faces and labels of EXPR, the unlabelled faces and the pretrained encoder; writes `artifacts/feedback/`:
-student.safetensors, curve.csv, metrics.json (frame by frame). Run it with `dvc repro pretrain_feedback` or `python -m
-stages.pretrain_feedback`. A killed run goes on from its last checkpoint.
+Reads the faces and labels of the track and the unlabelled faces; writes `artifacts/feedback/<track>/`:
+student.safetensors, curve.csv, metrics.json (frame by frame). Run it with `dvc repro pretrain_feedback@<track>` or
+`python -m stages.pretrain_feedback <track>`. A killed run goes on from its last checkpoint.
 """
 
-import json
+import sys
 from typing import cast
 
 from models.feedback import Feedback
-from pipeline.base.command import run_main
-from pipeline.base.curves import write_curve
-from pipeline.base.params import load_params
-from pipeline.base.tracking import stage_run
-from pipeline.layout import ENCODER, EXTRA, FACES, FEEDBACK, LABELS
-from pipeline.publish import atomic_dir
-from pipeline.tracks import DATASET_OF
-from pipeline.train.checkpoint import drop_checkpoints, save_tensors
-from pipeline.train.fit import fit, seed_weights, validation_score
-from pipeline.train.recipes import recipe
-from pipeline.train.work import training_folder
+from pipeline.abaw.tracks import trained_track
+from pipeline.backbones.encoder import Vit
+from pipeline.core.deps import stage_deps
+from pipeline.core.files import atomic_dir, write_json
+from pipeline.core.graph import FeedbackTraining, Needs
+from pipeline.core.params import read_section
+from pipeline.core.paths import FEEDBACK
+from pipeline.core.tensors import save_tensors
+from pipeline.core.workstore import training_folder
+from pipeline.run.command import run_main, stage_argument
+from pipeline.run.tracking import stage_run
+from pipeline.systems.feedback import STUDENT, Spatial, pair_recipe
+from pipeline.tables.curves import write_curve
+from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.fit import Finetune, Job, fit, seed_weights, validation_score
 
 
-def main() -> None:
+def pretrain_feedback(track: str) -> None:
     """Train teacher and student, publish the student."""
-    params = load_params()
-    settings = params.finetune
-    logged = {
-        "finetune": settings.model_dump(),
-        "vit": params.vit.model_dump(),
-        "spatial": params.systems.feedback.spatial.model_dump(),
-    }
-    inputs = [FACES / DATASET_OF["expr"], FACES / EXTRA, LABELS / "expr.parquet", ENCODER]
-    with stage_run("pretrain_feedback", logged, inputs) as run:
+    settings, vit = read_section("finetune", Finetune), read_section("vit", Vit)
+    spatial = read_section("systems.feedback.spatial", Spatial)
+    stage = f"pretrain_feedback@{track}"
+    logged = {"finetune": settings.model_dump(), "vit": vit.model_dump(), "spatial": spatial.model_dump()}
+    with stage_run(stage, logged) as run:
+        line = read_section(f"graph.feedback.{track}", FeedbackTraining)
+        needs = Needs.of(f"graph.feedback.{track}", line.needs)
         seed_weights(settings)
-        made = recipe("feedback", "expr", params)
-        folder = training_folder("pretrain_feedback", "stages.pretrain_feedback", logged, inputs)
-        system, training = fit("pretrain_feedback", made, settings, folder, run.log)
+        made = pair_recipe(spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch))
+        folder = training_folder(stage, logged, stage_deps(stage))
+        system, loop = fit(stage, made, settings, folder, run.log)
         metrics = validation_score(made, system)
-        with atomic_dir(FEEDBACK) as out:
-            save_tensors(out / "student.safetensors", cast(Feedback, system).student.state_dict())
-            write_curve(out / "curve.csv", training.history)
-            (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        with atomic_dir(FEEDBACK / track) as out:
+            save_tensors(out / STUDENT, cast(Feedback, system).student.state_dict())
+            write_curve(out / "curve.csv", loop.history)
+            write_json(out / "metrics.json", metrics)
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
-        run.artifact(FEEDBACK)
-        print(f"pretrain_feedback: the student's validation score, frame by frame, is {metrics['score']:.3f}")
+        run.artifact(FEEDBACK / track)
+        print(f"{stage}: the student's validation score, frame by frame, is {metrics['score']:.3f}")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: pretrain_feedback(stage_argument(sys.argv, "TRACK")))

@@ -5,77 +5,62 @@ encoder.safetensors, meta.json, curve.csv, reconstruction.png. Run it with `dvc 
 stages.pretrain_mae`. A killed run goes on from its last checkpoint.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-import yaml
 
 from models.mae import MAE
-from pipeline.base.command import run_main
-from pipeline.base.curves import write_curve
-from pipeline.base.params import load_params
-from pipeline.base.rules import check_pretraining
-from pipeline.base.tracking import stage_run
-from pipeline.errors import MienError
-from pipeline.layout import ENCODER, FACES, SPLITS
-from pipeline.publish import atomic_dir
-from pipeline.train.augmenting import augmenter
+from pipeline.backbones.encoder import Vit, save_encoder
+from pipeline.core.deps import stage_deps
+from pipeline.core.files import atomic_dir
+from pipeline.core.params import read_section
+from pipeline.core.paths import ENCODER
+from pipeline.core.workstore import training_folder
+from pipeline.run.command import run_main
+from pipeline.run.tracking import stage_run
+from pipeline.tables.curves import write_curve
 from pipeline.train.checkpoint import drop_checkpoints
-from pipeline.train.encoder import save_encoder
-from pipeline.train.loop import Training, train
-from pipeline.train.pretrain import PICTURES, Pool, build_mae, epoch_indices, write_pictures
-from pipeline.train.work import training_folder
+from pipeline.train.loop import Loop, train
+from pipeline.train.mae import PICTURES, Pool, PretrainMae, build_mae, epoch_indices, write_pictures
+from pipeline.train.views import augmenter
 
-
-def check_declared(sources: Sequence[str]) -> None:
-    """Each source must be a dep in dvc.yaml, or the lock would not tell what the encoder has seen."""
-    deps = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["pretrain_mae"]["deps"]
-    for source in sources:
-        if (FACES / source).as_posix() not in deps:
-            raise MienError(
-                f"dvc.yaml: pretrain_mae: add {FACES / source} to deps, since params.yaml names the source {source}"
-            )
+STAGE = "pretrain_mae"
 
 
 def main() -> None:
     """Train, then publish the encoder with its curve and pictures."""
-    params = load_params()
-    settings, vit = params.pretrain_mae, params.vit
-    check_pretraining(settings.sources, params.ensemble.members)
-    check_declared(settings.sources)
-    inputs = [*(FACES / source for source in settings.sources), SPLITS]
+    settings, vit = read_section("pretrain_mae", PretrainMae), read_section("vit", Vit)
     logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump()}
-    with stage_run("pretrain_mae", logged, inputs) as run:
-        pool = Pool(settings.sources)
+    with stage_run(STAGE, logged) as run:
+        sources = list(dict.fromkeys(settings.sources))
+        pool = Pool(sources)
         pixels, batch = vit.image_pixels, settings.optimise.batch
 
         def batches(_: np.random.Generator, step: int) -> dict[str, torch.Tensor]:
             indices = epoch_indices(len(pool), batch, settings.seed, step)
             return {"images": torch.from_numpy(pool.images(indices, pixels))}
 
-        training = Training(
-            name="pretrain_mae",
+        loop = Loop(
+            name=STAGE,
             module=build_mae(vit, settings),
             batches=batches,
             prepare=augmenter(settings.augment, pixels),
             optimise=settings.optimise,
             seed=settings.seed,
-            folder=training_folder("pretrain_mae", "stages.pretrain_mae", logged, inputs),
+            folder=training_folder(STAGE, logged, stage_deps(STAGE)),
             log=run.log,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
-        mae = cast(MAE, train(training))
+        mae = cast(MAE, train(loop))
         with atomic_dir(ENCODER) as out:
-            save_encoder(out, mae.encoder, vit, settings.sources)
-            write_curve(out / "curve.csv", training.history)
+            save_encoder(out, mae.encoder, vit, sources)
+            write_curve(out / "curve.csv", loop.history)
             shown = np.linspace(0, len(pool) - 1, PICTURES).astype(np.int64)
             write_pictures(out / "reconstruction.png", mae, pool.images(shown, pixels), settings.seed)
-        drop_checkpoints(training.folder.parent)
+        drop_checkpoints(loop.folder.parent)
         run.artifact(ENCODER)
-        print(f"pretrain_mae: {len(pool)} crops, final loss {training.history[-1]['loss']:.3f}")
+        print(f"pretrain_mae: {len(pool)} crops, final loss {loop.history[-1]['loss']:.3f}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import report
-from pipeline.base.command import run_main
-from pipeline.base.params import load_params
-from pipeline.base.tracking import stage_run
-from pipeline.layout import ENSEMBLE, REPORT, SYSTEMS
-from pipeline.publish import atomic_write_text
+from pipeline.core.files import atomic_write_text
+from pipeline.core.graph import Graph
+from pipeline.core.params import read_section
+from pipeline.core.paths import REPORT
+from pipeline.release.files import Data
 from pipeline.report.content import gather
+from pipeline.run.command import run_main
+from pipeline.run.tracking import stage_run
 
 
 def mark_figures(content: dict) -> dict:
@@ -29,13 +31,12 @@ def mark_figures(content: dict) -> dict:
 
 def main() -> None:
     """Gather, render, publish."""
-    params = load_params()
-    tracks = [str(track) for track in params.ensemble.members]
-    with stage_run("report", {"data": params.data.model_dump()}, [ENSEMBLE, SYSTEMS]) as run:
+    data, graph = read_section("data", Data), read_section("graph", Graph)
+    with stage_run("report", {"data": data.model_dump()}) as run:
         loader = FileSystemLoader(Path(report.__file__).parent)
         environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-        page = environment.get_template("page.html").render(name=params.data.name, **mark_figures(gather(tracks)))
-        atomic_write_text(REPORT, page)
+        content = mark_figures(gather(graph.tracks))
+        atomic_write_text(REPORT, environment.get_template("page.html").render(name=data.name, **content))
         run.artifact(REPORT)
         print(f"report: {REPORT}")
 

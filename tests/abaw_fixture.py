@@ -11,6 +11,7 @@ from pipeline.abaw.tracks import TRACKS
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "abaw_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files ../shared/abaw_samples are not here")
 
+EXPR_TRAIN = "6th_ABAW_Annotations/EXPR_Recognition_Challenge/Train_Set"
 AU_ROW = "0,0,1,0,0,0,0,0,0,0,1,0"
 OFF = ",".join(["-1"] * 12)
 VIDEO_FRAMES = {"12": 4, "12-30-640x360": 3, "45-24-1280x720_left": 3, "45-24-1280x720_right": 2, "video3_1": 5}

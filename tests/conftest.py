@@ -1,10 +1,14 @@
-"""What several tests share: the project's root, the folder of shared material, a workspace of one's own."""
+"""What several tests share: the root, the folder of shared material, a workspace of one's own, a miniature release."""
 
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pipeline.settings import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -13,10 +17,6 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 # The networks are tiny: on a busy machine, threads that wait for each other cost twenty times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes seconds (`-m 'not slow'` leaves it out)")
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +43,26 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".mien" / "prefect"))
     monkeypatch.delenv("MIEN_FLOW_RUN", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny() -> "Params":
+    """The shipped params at tiny sizes."""
+    from tests.tiny import tiny_params
+
+    return tiny_params(ROOT)
+
+
+@pytest.fixture(scope="session")
+def mini_root(tmp_path_factory: pytest.TempPathFactory, tiny: "Params") -> Path:
+    """A miniature release (tests/mini.py), made once."""
+    from tests.mini import make_mini
+
+    return make_mini(tmp_path_factory.mktemp("mini"), tiny)
+
+
+@pytest.fixture
+def mini(mini_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The miniature release as the working directory."""
+    monkeypatch.chdir(mini_root)
+    return mini_root

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from pipeline.base.closure import PACKAGES, ROOT, import_closure
+from pipeline.core.code import PACKAGES, ROOT, import_closure, stage_modules
 
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": ("models",),
     "pipeline": ("models", "pipeline"),
     "stages": ("models", "pipeline"),
-    "demo": ("demo", "pipeline.errors", "pipeline.publish"),
+    "demo": ("demo", "pipeline.core.errors", "pipeline.core.files", "pipeline.run.parallel", "pipeline.run.progress"),
 }
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
@@ -51,13 +51,13 @@ def test_imports_keep_the_layers_apart(file):
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ("models", "def f():\n    import pipeline.errors"),
+        ("models", "def f():\n    import pipeline.core.errors"),
         ("models", "from . import losses"),
         ("pipeline", "from stages import ingest"),
         ("pipeline", "import demo"),
         ("stages", "from stages.ingest import main"),
-        ("demo", "from pipeline.base.params import load_params"),
-        ("demo", "from pipeline import base"),
+        ("demo", "from pipeline.settings import load_params"),
+        ("demo", "from pipeline import core"),
     ],
 )
 def test_a_breach_is_seen(package, line):
@@ -72,62 +72,61 @@ def test_package_files_hold_a_docstring_only(file):
 # --- dvc.yaml knows the code of each stage ---------------------------------------------------------------------------
 
 
-def stage_code() -> Iterator[tuple[str, str, list[str]]]:
-    """Name, module and code deps of each stage (of each family, where it is a matrix or foreach)."""
+def stage_commands() -> Iterator[tuple[str, str, list[str]]]:
+    """Name, module and deps of each stage (of each family, where it is a foreach)."""
     for file in ("dvc.yaml", "demo/dvc.yaml"):
         for name, entry in yaml.safe_load((ROOT / file).read_text())["stages"].items():
             body = entry.get("do", entry)
             module = re.fullmatch(r"python -m ([\w.]+)( .*)?", body["cmd"])
             assert module, f"{file}: {name}: cmd is not `python -m MODULE`"
-            assert (ROOT / file).parent / body.get("wdir", ".") == ROOT or (file, body["wdir"]) == (
-                "demo/dvc.yaml",
-                "..",
-            )
-            yield name, module[1], [dep for dep in body["deps"] if dep.split("/")[0] in PACKAGES]
+            assert ((ROOT / file).parent / body.get("wdir", ".")).resolve() == ROOT
+            yield name, module[1], body["deps"]
 
 
-STAGES = list(stage_code())
+STAGES = {name: (module, deps) for name, module, deps in stage_commands()}
 
 
-def closure_of(module: str) -> set[str]:
-    return {path.relative_to(ROOT).as_posix() for path in import_closure(module)}
-
-
-def covers(dep: str, file: str) -> bool:
-    return file == dep or file.startswith(f"{dep}/")
-
-
-def uncovered(files: set[str], deps: list[str]) -> set[str]:
-    """Files with code that no dep names."""
-    return {f for f in files if not f.endswith("__init__.py") and not any(covers(dep, f) for dep in deps)}
-
-
-@pytest.mark.parametrize(("stage", "module", "deps"), STAGES, ids=[stage for stage, *_ in STAGES])
-def test_deps_name_all_code_that_a_stage_reaches(stage, module, deps):
-    assert uncovered(closure_of(module), deps) == set()
-
-
-@pytest.mark.parametrize(("stage", "module", "deps"), STAGES, ids=[stage for stage, *_ in STAGES])
-def test_deps_name_no_code_that_a_stage_does_not_reach(stage, module, deps):
-    files = closure_of(module)
-    code = [dep for dep in deps if dep.endswith(".py") or (ROOT / dep).is_dir()]
-    assert [dep for dep in deps if not (ROOT / dep).exists()] == []
-    assert [dep for dep in code if not any(covers(dep, file) for file in files)] == []
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
+def test_a_stage_depends_on_the_file_of_its_own_code(name):
+    module, deps = STAGES[name]
+    own = [dep for dep in deps if dep.startswith("artifacts/code/")]
+    stem = "finetune-${item.system}" if name == "finetune" else module.rpartition(".")[2]
+    assert own == [f"artifacts/code/{stem}.txt"]
+    assert [dep for dep in deps if dep.endswith(".py")] == []
     assert len(deps) == len(set(deps))
 
 
-def test_a_forgotten_dep_is_seen():
-    _, module, deps = next(entry for entry in STAGES if entry[0] == "pretrain_mae")
-    for left_out in deps:
-        if (ROOT / left_out).is_dir() or not left_out.startswith("models/system"):
-            rest = [dep for dep in deps if dep != left_out]
-            assert uncovered(closure_of(module), rest), left_out
-
-
-def test_every_stage_file_is_a_stage():
-    modules = {module for _, module, _ in STAGES}
+def test_every_code_file_is_of_a_stage_and_the_other_way_round():
+    starts = {modules[0] for modules in stage_modules().values()}
+    assert starts == {module for name, (module, _) in STAGES.items() if name != "code"}
     files = {f"stages.{path.stem}" for path in (ROOT / "stages").glob("*.py")} - {"stages.__init__"}
-    assert {m for m in modules if m.startswith("stages.")} == files
+    assert {module for module, _ in STAGES.values() if module.startswith("stages.")} == files
+
+
+def test_the_code_stage_depends_on_all_code():
+    _, deps = STAGES["code"]
+    for modules in stage_modules().values():
+        for file in import_closure(*modules):
+            assert any(file.is_relative_to(ROOT / dep) for dep in deps), file
+
+
+def test_one_dynamic_import():
+    """A system is found by its name in one place; elsewhere what a file imports can be read in it."""
+    found = [file for file, tree in TREES.items() if "importlib" in {name.split(".")[0] for name in imported(tree)}]
+    dynamic = [file for file in found if "import_module" in ast.unparse(TREES[file])]
+    assert dynamic == ["pipeline/systems/named.py"]
+    assert [file for file, tree in TREES.items() if "__import__(" in ast.unparse(tree)] == []
+
+
+def test_the_readme_has_a_line_for_every_file():
+    tree = (ROOT / "README.md").read_text().split("```")
+    (block,) = [part for part in tree if "stages/  " in part]
+    for package in ("stages", "models", "pipeline"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path.name != "__init__.py":
+                name = path.relative_to(ROOT / package)
+                inner = "/".join(name.parts[1:]) if package == "pipeline" and len(name.parts) > 1 else name.as_posix()
+                assert re.search(rf"^ +{re.escape(inner)} +\S", block, re.MULTILINE), f"README: no line for {path}"
 
 
 # --- what is never written -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.base.params import Params
+from pipeline.settings import Params
 
 TINY_TRAIN = {"evaluate_every_steps": 3, "optimise": {"batch": 8, "steps": 6, "warmup_steps": 1}}
 TINY_DAN = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1], "attention_heads": 2}

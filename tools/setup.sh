@@ -5,6 +5,8 @@ set -eu
 venv=$1
 uv=$2
 
+[ -e .git ] || { echo "error: this is no git clone, and DVC works in one; run: git init && git add -A && git commit -m start" >&2; exit 1; }
+
 python=
 for candidate in python3.12 python3.11 python3; do
     if command -v "$candidate" >/dev/null 2>&1 &&

@@ -1,1 +1,1 @@
-"""The ABAW challenge: official formats, metrics and rules, and the packing of official releases."""
+"""The challenge: tracks, names, official files, metrics, rules. Start at tracks.py."""

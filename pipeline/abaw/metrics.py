@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.abaw.tracks import AUS, COMPOUNDS, EXPRESSIONS, INVALID_CLASS, INVALID_VA, LSD_EXPRESSIONS
-from pipeline.errors import MienError
+from pipeline.abaw.tracks import AUS, COMPOUNDS, EXPRESSIONS, INVALID_CLASS, INVALID_VA, LSD_EXPRESSIONS, TRACK_OF_TASK
+from pipeline.core.errors import MienError
 
 Score = dict[str, Any]
 
@@ -96,11 +96,11 @@ def va_score(labels: np.ndarray, predictions: np.ndarray) -> Score:
 
 
 def mtl_score(labels: dict[str, np.ndarray], predictions: dict[str, np.ndarray]) -> Score:
-    """MTL: the VA, EXPR and AU scores added up (at most 3); keys "va", "expr", "au", one row an image.
+    """MTL: the VA, EXPR and AU scores added up (at most 3); arrays by task, one row an image.
 
     Each task drops rows by its own mask; duplicate rows count as often as the official list has them.
     """
-    parts = {task: SCORES[task](labels[task], predictions[task]) for task in ("va", "expr", "au")}
+    parts = {track: SCORES[track](labels[task], predictions[task]) for task, track in TRACK_OF_TASK.items()}
     return {"score": sum(part["score"] for part in parts.values()), **parts}
 
 
@@ -154,7 +154,7 @@ def constant_baseline(track: str, labels: Any) -> Score:
     One class for EXPR, LSD, CE; every unit on where that helps for AU; any constant for VA (its CCC is 0).
     """
     if track == "mtl":
-        return _sum({task: constant_baseline(task, labels[task]) for task in ("va", "expr", "au")})
+        return _sum({name: constant_baseline(name, labels[task]) for task, name in TRACK_OF_TASK.items()})
     labels = np.asarray(labels)
     if track in CLASS_COUNTS:
         guesses = [np.full(labels.shape, index) for index in range(CLASS_COUNTS[track])]
@@ -168,7 +168,7 @@ def constant_baseline(track: str, labels: Any) -> Score:
 def chance_baseline(track: str, labels: Any, seed: int = 0, draws: int = 10) -> Score:
     """Mean official score of `draws` uniform random predictions."""
     if track == "mtl":
-        return _sum({task: chance_baseline(task, labels[task], seed, draws) for task in ("va", "expr", "au")})
+        return _sum({name: chance_baseline(name, labels[task], seed, draws) for task, name in TRACK_OF_TASK.items()})
     labels = np.asarray(labels)
     generator = np.random.default_rng(seed)
     scores = [score(track, labels, _random(track, labels, generator))["score"] for _ in range(draws)]

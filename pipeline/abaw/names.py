@@ -1,4 +1,4 @@
-"""The naming grammar of Aff-Wild2 videos and frames."""
+"""The naming grammar of Aff-Wild2 videos and frames, and which names may become paths at all."""
 
 import re
 from typing import Literal
@@ -7,6 +7,8 @@ from typing import Literal
 VIDEO_NAME = re.compile(
     r"([0-9]+-[0-9]+-[0-9]+x[0-9]+(-[0-9]+)?|[0-9]+|video[0-9]+(_[0-9]+)?)(_left|_right)?", re.ASCII
 )
+MAX_FRAME = 1_000_000  # nine hours at 30 frames a second; the longest official video has 47,000
+MAX_PART_BYTES, MAX_PARTS = 255, 32  # what file systems take, and what no release comes near
 FRAME_NAME = re.compile(r"([0-9]{5,})\.jpg", re.ASCII)
 
 
@@ -36,3 +38,20 @@ def frame_number(name: str) -> int | None:
     """1-based frame number of a file name such as `00001.jpg`; None when it is not a frame's name."""
     match = FRAME_NAME.fullmatch(name)
     return int(match.group(1)) if match and int(match.group(1)) > 0 else None
+
+
+def unsafe(name: str) -> str | None:
+    """Why a name that came from outside must not become a path below a folder; None where it may.
+
+    Every name of a list, an archive, a pack or a command is asked here, once, where it enters.
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/") or "\\" in name:
+        return "is no relative path"
+    if any(part in ("", ".", "..") for part in parts):
+        return "leads out of its folder"
+    if not name.isprintable():
+        return "has characters that cannot be printed"
+    if len(parts) > MAX_PARTS or any(len(part.encode("utf-8", "surrogatepass")) > MAX_PART_BYTES for part in parts):
+        return "is too long or too deep"
+    return None

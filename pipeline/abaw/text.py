@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import MienError
+from pipeline.core.errors import MienError
 
 BOM = b"\xef\xbb\xbf"
 MAX_TEXT_BYTES = 1 << 30  # the largest official file is 30 MB

@@ -1,1 +1,1 @@
-"""From frames to aligned face crops: detectors, alignment, tracking, video reading."""
+"""From frames and pictures to aligned crops. Start at extract.py."""

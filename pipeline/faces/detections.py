@@ -36,6 +36,14 @@ class Detector(Protocol):
         ...
 
 
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box (4,) with each of (N, 4)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    intersection = np.prod(np.clip(high - low, 0, None), axis=1)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return intersection / (area + np.prod(box[2:] - box[:2]) - intersection)
+
+
 def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:
     """Greedy non-maximum suppression.
 

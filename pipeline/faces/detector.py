@@ -7,13 +7,36 @@ is asked for).
 
 from pathlib import Path
 
-from pipeline.base.params import DetectAlign
-from pipeline.base.weights import verify
-from pipeline.errors import MienError
+from pydantic import Field, model_validator
+
+from pipeline.abaw.tracks import Dataset
+from pipeline.core.errors import MienError
+from pipeline.core.params import Section
+from pipeline.core.weights import verify
 from pipeline.faces.detections import Detector
 from pipeline.faces.mtcnn import MTCNN, onnx_files
 
 PACK_ROOT = Path(".work/insightface")
+
+
+class DetectAlign(Section):
+    """Face detection, following and alignment."""
+
+    detector: str = Field(pattern=r"^(mtcnn|insightface:.+)$")
+    detect_pixels: int = Field(ge=128, le=1920, multiple_of=32)
+    score_threshold: float = Field(gt=0, lt=1)
+    min_face_pixels: int = Field(ge=12)
+    max_gap_frames: int = Field(ge=0)
+    crop_pixels: int = Field(ge=112)
+    jpeg_quality: int = Field(ge=50, le=100)
+    max_failed_fraction: float = Field(ge=0, le=1)
+    crop_landmarks: tuple[Dataset, ...] = Field(strict=False)  # ready crops in which landmarks are looked for too
+
+    @model_validator(mode="after")
+    def _template(self) -> "DetectAlign":
+        if self.crop_pixels % 112 and self.crop_pixels % 128:
+            raise ValueError("crop_pixels must be a multiple of 112 or 128, as insightface's template is")
+        return self
 
 
 def detector_files(params: DetectAlign) -> dict[str, Path]:

@@ -6,6 +6,7 @@ params, the code and the detector's weights, so a shard is made once.
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,20 +19,19 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 from pipeline.abaw.names import frame_number
-from pipeline.abaw.pack import PackStore, is_pack
-from pipeline.abaw.store import LooseStore, Store, is_image
-from pipeline.base.params import DetectAlign
-from pipeline.base.shards import CROP_ROWS, write_parquet
-from pipeline.base.work import stored, work_key
-from pipeline.errors import MienError
-from pipeline.faces.align import align
+from pipeline.core.errors import MienError
+from pipeline.core.files import is_image
+from pipeline.core.parquet import CROP_ROWS, write_parquet
+from pipeline.core.workstore import is_sealed, seal, stored, work_key
 from pipeline.faces.detections import Detections, Detector
-from pipeline.faces.detector import load_detector
-from pipeline.faces.track import Follower, SideFollower
-from pipeline.faces.video import UnreadableMedia, decode_image, read_frames
-from pipeline.manifest import MediaItem
+from pipeline.faces.detector import DetectAlign, load_detector
+from pipeline.faces.follow import Follower, SideFollower
+from pipeline.faces.geometry import align
+from pipeline.faces.media import UnreadableMedia, decode_image, read_frames
+from pipeline.release.files import LooseStore, Store
+from pipeline.release.pack import PackStore, is_pack
+from pipeline.tables.manifest import MediaItem
 
-STAGE = "detect_align"
 FACES_SCHEMA = pa.schema(
     [
         ("video", pa.string()),
@@ -42,6 +42,16 @@ FACES_SCHEMA = pa.schema(
         ("box", pa.list_(pa.float32(), 4)),
         ("landmarks", pa.list_(pa.float32(), 10)),
         ("jpeg", pa.binary()),
+    ]
+)
+FAILURES_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("video", pa.string()),
+        ("frame", pa.int32()),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("whole", pa.bool_()),
     ]
 )
 SHORT_BY_FRAMES = 3  # official lists and containers disagree by up to three frames in healthy videos
@@ -73,7 +83,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Shard:
+class Extracted:
     """Result of one item: the shard in the work store, its rows, found faces and failures."""
 
     item: MediaItem
@@ -241,7 +251,9 @@ def _source_digest(item: MediaItem, root: Path, store: Store, images: list[tuple
     return digest.hexdigest()
 
 
-def extract(items: list[MediaItem], root: Path, params: DetectAlign, code: str, weights: str) -> list[Shard]:
+def extract(
+    items: list[MediaItem], root: Path, params: DetectAlign, stage: str, code: str, weights: str
+) -> list[Extracted]:
     """Make, or find in the work store, the shards of one source.
 
     `items` share a source: one item, or the `_left` and `_right` people of one raw video. Failures are recorded in the
@@ -252,7 +264,7 @@ def extract(items: list[MediaItem], root: Path, params: DetectAlign, code: str, 
     source = {item: _source_digest(item, root, store, images[item]) for item in items}
     paths = {
         item: stored(
-            STAGE,
+            stage,
             work_key(
                 item=item,
                 source=source[item],
@@ -264,7 +276,7 @@ def extract(items: list[MediaItem], root: Path, params: DetectAlign, code: str, 
         )
         for item in items
     }
-    reused = all(path.is_file() for path in paths.values())
+    reused = all([is_sealed(path) for path in paths.values()])  # a list: every bad one is dropped
     if not reused:
         _make(items, root, store, images, params, paths, source)
     return [_described(item, paths[item], reused) for item in items]
@@ -292,10 +304,47 @@ def _make(
             "mien.failures": json.dumps([asdict(failure) for failure in failures]),
         }
         write_parquet(paths[item], _faces_table(item, rows, names), CROP_ROWS, metadata)
+        seal(paths[item])
 
 
-def _described(item: MediaItem, path: Path, reused: bool) -> Shard:
+def _described(item: MediaItem, path: Path, reused: bool) -> Extracted:
     file = pq.ParquetFile(path)
     failures = json.loads((file.metadata.metadata or {})[b"mien.failures"])
     found = pq.read_table(path, columns=["found"])["found"].to_numpy().sum()
-    return Shard(item, path, file.metadata.num_rows, int(found), tuple(Failure(**f) for f in failures), reused)
+    return Extracted(item, path, file.metadata.num_rows, int(found), tuple(Failure(**f) for f in failures), reused)
+
+
+# --- the items of a release ------------------------------------------------------------------------------------------
+
+
+def by_source(items: list[MediaItem]) -> list[list[MediaItem]]:
+    """Group the people of one raw video, so that it is decoded once; everything else stands alone."""
+
+    def key(item: MediaItem) -> tuple:
+        shared = item.kind == "video" and item.side
+        # -1: a recording may be annotated under its plain name as well as under a side's
+        return (item.dataset, item.base_video, -1) if shared else (item.dataset, item.video, item.first)
+
+    return [sorted(group) for _, group in itertools.groupby(sorted(items, key=key), key)]
+
+
+def shard_name(item: MediaItem) -> str:
+    """Path of an item's shard below the faces folder; ranges of a folder are numbered by their first picture."""
+    part = "" if item.count in (0, item.frames) else f".{item.first:07d}"
+    return f"{item.dataset}/{item.video}{part}.parquet"
+
+
+def check_bound(shards: list[Extracted], failures: list[Failure], bound: float) -> None:
+    """Fail when more of the media than `bound` gave nothing; single unreadable pictures count as their share."""
+    lost = sum(1.0 if f.whole else 1 / max(1, _rows(shards, f)) for f in failures)
+    fraction = lost / max(1, len(shards))
+    if fraction > bound:
+        first = failures[0]
+        raise MienError(
+            f"{fraction:.1%} of the media could not be read (bound {bound:.1%}), first {first.source or first.video}: "
+            f"{first.reason}; mend the files or raise detect_align.max_failed_fraction in params.yaml"
+        )
+
+
+def _rows(shards: list[Extracted], failure: Failure) -> int:
+    return sum(s.rows for s in shards if (s.item.dataset, s.item.video) == (failure.dataset, failure.video))

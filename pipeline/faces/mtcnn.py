@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
-from pipeline.errors import MienError
+from pipeline.core.errors import MienError
 from pipeline.faces.detections import Detections, suppress
 
 CELL = 12  # pixels a P-Net cell sees

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from insightface.model_zoo.scrfd import SCRFD
 
-from pipeline.errors import MienError
+from pipeline.core.errors import MienError
 from pipeline.faces.detections import Detections
 from pipeline.faces.mtcnn import single_thread_session
 

@@ -1,1 +1,1 @@
-"""The report: one self-contained page of what was learnt and how well."""
+"""The page that shows what came out. Start at content.py."""

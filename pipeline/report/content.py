@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.abaw.tracks import AUS
-from pipeline.base.curves import read_curve
-from pipeline.base.shards import read_parquet
-from pipeline.crops import Crops
-from pipeline.layout import ABLATIONS, ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
+from pipeline.abaw.tracks import AUS, TRACKS
+from pipeline.core.parquet import read_parquet
+from pipeline.core.paths import ABLATIONS, ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
+from pipeline.faces.crops import Crops
 from pipeline.report import figures
-from pipeline.rows import find_rows
-from pipeline.scoring import Tasks, decide, read_predictions, task_arrays
-from pipeline.tracks import CLASSES, DATASET_OF
+from pipeline.tables.curves import read_curve
+from pipeline.tables.fitted import read_fitted, thresholds_of
+from pipeline.tables.join import align, find_rows
+from pipeline.tables.scores import Tasks, decide, read_predictions, task_arrays
 
 # Validation scores of the organisers' own baselines on the real data (sites of editions 7, 8 and 11); LSD's was not
 # published.
@@ -32,18 +32,19 @@ STRIP = 10
 Lines = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
-class Track:
+class TrackPage:
     """One track's validation predictions and labels."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.metrics = json.loads((ENSEMBLE / name / "metrics.json").read_text())
-        self.fitted = json.loads((ENSEMBLE / name / "fitted.json").read_text())
-        self.axis, self.scores, self.found = read_predictions(ENSEMBLE / name / "validation.parquet", name)
+        self.members, self.fitted = read_fitted(ENSEMBLE / name / "fitted.json")
+        path = ENSEMBLE / name / "validation.parquet"
+        self.axis, self.scores, self.found = read_predictions(path, name)
         table = read_parquet(LABELS / f"{name}.parquet")
-        self.labels = task_arrays(name, table.filter(pc.equal(table["split"], "validation")))
-        thresholds = np.array(self.fitted["aus"]["au_thresholds"]) if "aus" in self.fitted else 0.5
-        self.decided: Tasks = decide(self.scores, thresholds)
+        truth = table.filter(pc.equal(table["split"], "validation"))
+        self.labels = task_arrays(name, truth.take(align(self.axis, truth, str(path))))
+        self.decided: Tasks = decide(self.scores, thresholds_of(self.fitted))
 
     def summary(self) -> dict[str, Any]:
         """The row of the score table."""
@@ -62,7 +63,7 @@ class Track:
             "official": OFFICIAL[self.name],
             "members": self.metrics["members"],
             "gain": self.metrics["gain_over_best_member"],
-            "weights": {task: how["weights"] for task, how in self.fitted.items()},
+            "weights": {task: dict(zip(self.members, how.weights, strict=True)) for task, how in self.fitted.items()},
             "rows": filled["rows"],
             "filled": filled["filled"],
         }
@@ -72,7 +73,7 @@ class Track:
         made = []
         inner = self.metrics["inner"]
         if "expression" in self.scores:
-            names = CLASSES[self.name]
+            names = TRACKS[self.name].classes
             made.append(figures.confusion(self.labels["expression"], self.decided["expression"], names))
             made.append(figures.bars(names, _f1(inner, "expr"), "F1 of each expression (inner folds)"))
         if "aus" in self.scores:
@@ -112,12 +113,12 @@ def training_pictures(tracks: list[str]) -> list[tuple[str, str]]:
     return pictures
 
 
-def crop_strip(track: Track) -> list[dict[str, str]]:
+def crop_strip(track: TrackPage) -> list[dict[str, str]]:
     """Evenly spaced validation crops with label and decision."""
-    crops = Crops(DATASET_OF[track.name])
+    crops = Crops(TRACKS[track.name].dataset)
     places = find_rows(crops.table, track.axis)
     rows = np.flatnonzero((places >= 0) & (track.labels["expression"] >= 0))
-    names = CLASSES[track.name]
+    names = TRACKS[track.name].classes
     strip = []
     for row in rows[np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)]:
         label, guess = int(track.labels["expression"][row]), int(track.decided["expression"][row])
@@ -132,24 +133,25 @@ def crop_strip(track: Track) -> list[dict[str, str]]:
     return strip
 
 
-def video_timeline(expr: Track | None, va: Track | None) -> tuple[str, str] | None:
+def video_timeline(expr: TrackPage | None, va: TrackPage | None) -> tuple[str, str] | None:
     """The validation video with the most expressions, over its frames."""
     tracks = [track for track in (expr, va) if track]
     if not tracks:
         return None
     video = _liveliest(tracks[0])
-    picked = [(track, np.flatnonzero(track.axis["video"].to_numpy() == video)) for track in tracks]
-    frames = tracks[0].axis["frame"].to_numpy()[picked[0][1]]
+    first = tracks[0].axis.filter(pc.equal(tracks[0].axis["video"], video)).sort_by("frame")
+    frames = first["frame"].to_numpy()
     parts: dict[str, Any] = dict.fromkeys(("expression", "expression_labels", "va", "va_labels"))
-    for track, rows in picked:
-        if len(rows) == len(frames):
+    for track in tracks:
+        rows = find_rows(track.axis, first)
+        if (rows >= 0).all():
             for task in track.scores:
                 parts |= {task: track.scores[task][rows], f"{task}_labels": track.labels[task][rows]}
-    found = tracks[0].found[picked[0][1]]
-    return video, figures.timeline(frames=frames, names=CLASSES["expr"], found=found, **parts)
+    found = tracks[0].found[find_rows(tracks[0].axis, first)]
+    return video, figures.timeline(frames=frames, names=TRACKS["expr"].classes, found=found, **parts)
 
 
-def _liveliest(track: Track) -> str:
+def _liveliest(track: TrackPage) -> str:
     videos = track.axis["video"].to_numpy()
     if "expression" not in track.labels:
         return str(videos[0])
@@ -171,7 +173,7 @@ def read_ablations() -> list[dict[str, Any]]:
 
 def gather(tracks: list[str]) -> dict[str, Any]:
     """Everything that the page shows."""
-    by_name = {name: Track(name) for name in tracks}
+    by_name = {name: TrackPage(name) for name in tracks}
     strips = {name.upper(): crop_strip(by_name[name]) for name in ("expr", "lsd") if name in by_name}
     return {
         "tracks": [track.summary() for track in by_name.values()],

@@ -84,13 +84,13 @@ def scatter(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]) -> st
         for number, axes in enumerate(panels):
             axes.plot([-1, 1], [-1, 1], color="#999999", linewidth=0.8)
             x, y = labels[valid, number], guesses[valid, number]
-            axes.scatter(x, y, s=5, alpha=0.35, color="#0072b2", linewidths=0, rasterized=False)
+            axes.scatter(x, y, s=5, alpha=0.35, color="#0072b2", linewidths=0)
             axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel=f"{names[number]}, label")
         panels[0].set_ylabel("prediction")
         return _svg(figure)
 
 
-def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], label: str, log: bool = False) -> str:
+def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], label: str) -> str:
     """Lines over training steps: name to (steps, values)."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 2.7))
@@ -98,8 +98,6 @@ def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], label: st
             axes.plot(steps, values, label=name, color=COLOURS[(number + 1) % len(COLOURS)], linewidth=1.4)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        if log:
-            axes.set_yscale("log")
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=8)
         return _svg(figure)

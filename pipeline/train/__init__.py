@@ -1,1 +1,1 @@
-"""Training: data, sampling, schedule, checkpoints and the one loop."""
+"""Training: data, views, optimiser, checkpoints and the one loop. Start at fit.py."""

@@ -7,37 +7,31 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
-from pipeline.base.weights import sha256_of
-from pipeline.publish import atomic_path, atomic_write_text
+from pipeline.core.files import atomic_write_text, file_digest
+from pipeline.core.tensors import save_tensors
 
 KEEP = 2
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Publish named tensors as one safetensors file, on the CPU and contiguous."""
-    with atomic_path(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary)
-
-
-def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
+def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as `<parameter number>.<name>` tensors."""
-    state = optimizer.state_dict()["state"]
+    state = optimiser.state_dict()["state"]
     return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
 
 
-def restore_optimizer(optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`; learning rates come from the schedule, not from the checkpoint."""
+def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimiser_tensors`; learning rates come from the schedule, not from the checkpoint."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def pack(**modules: nn.Module | dict[str, Tensor]) -> dict[str, Tensor]:
+def joined_states(**modules: nn.Module | dict[str, Tensor]) -> dict[str, Tensor]:
     """State dicts of several modules in one flat dict, `name/key`."""
     flat: dict[str, Tensor] = {}
     for name, module in modules.items():
@@ -46,8 +40,8 @@ def pack(**modules: nn.Module | dict[str, Tensor]) -> dict[str, Tensor]:
     return flat
 
 
-def unpack(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The part of `pack`'s dict that belongs to `name`."""
+def state_of(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The part of a joined dict that belongs to `name`."""
     return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
@@ -55,7 +49,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     """Write the state after `step` steps; the JSON comes last and seals it. The last two are kept."""
     path = folder / f"{step:08d}.safetensors"
     save_tensors(path, tensors)
-    atomic_write_text(path.with_suffix(".json"), json.dumps({"step": step, "sha256": sha256_of(path), "meta": meta}))
+    atomic_write_text(path.with_suffix(".json"), json.dumps({"step": step, "sha256": file_digest(path), "meta": meta}))
     for old in sorted(folder.glob("*.json"))[:-KEEP]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -67,7 +61,7 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any
         try:
             content = json.loads(seal.read_text())
             path = seal.with_suffix(".safetensors")
-            if sha256_of(path) == content["sha256"]:
+            if file_digest(path) == content["sha256"]:
                 return content["step"], load_file(path), content["meta"]
         except (OSError, ValueError, KeyError, TypeError):  # TypeError: JSON of another shape
             continue

@@ -8,12 +8,15 @@ import pyarrow.compute as pc
 import torch
 
 from models.system import Batch
-from pipeline.base.shards import read_parquet
-from pipeline.crops import Crops
-from pipeline.layout import EXTRA, LABELS, TEMPLATES
-from pipeline.rows import find_rows
-from pipeline.scoring import Tasks, column_array, task_arrays
-from pipeline.tracks import DATASET_OF
+from pipeline.abaw.folds import grouped_folds
+from pipeline.abaw.tracks import TRACKS
+from pipeline.core.errors import MienError
+from pipeline.core.graph import Fold, Needs
+from pipeline.core.parquet import column_array, read_parquet
+from pipeline.core.paths import EXTRA, FACES, LABELS, TEMPLATES
+from pipeline.faces.crops import Crops
+from pipeline.tables.join import find_rows
+from pipeline.tables.scores import Tasks, task_arrays
 
 MAX_POS_WEIGHT = 10.0
 
@@ -65,20 +68,27 @@ def rarity(labels: Tasks, balance: float) -> np.ndarray:
     return (len(classes) / counts[codes]) ** balance
 
 
+def in_fold(table: pa.Table, fold: Fold | None) -> np.ndarray:
+    """Which rows a training keeps when it leaves out the recordings of one fold; all of them without a fold."""
+    if fold is None:
+        return np.ones(len(table), bool)
+    return grouped_folds(table["base_video"].to_pylist(), fold.of, seed=0) != fold.number
+
+
 class TrackData:
     """Everything that training for one track reads of its labelled faces.
 
     `rows` are the training rows with a face and a valid label, `labels` theirs; `extra` are further columns of these
-    rows that a system asks for.
+    rows that a system asks for. `fold` leaves some recordings out.
     """
 
-    def __init__(self, track: str, pixels: int, balance: float) -> None:
+    def __init__(self, track: str, pixels: int, balance: float, fold: Fold | None = None) -> None:
         self.track, self.pixels, self.balance = track, pixels, balance
-        self.crops = Crops(DATASET_OF[track])
+        self.crops = Crops(TRACKS[track].dataset)
         self.train, self.validation, self.test = read_axes(track, self.crops.table)
         self.labels = task_arrays(track, self.train.table)
         self.validation_labels = task_arrays(track, self.validation.table)
-        self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels))
+        self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels) & in_fold(self.train.table, fold))
         self.labels = {task: values[self.rows] for task, values in self.labels.items()}
         self.extra: Tasks = {}
         self._cumulative = np.cumsum(rarity(self.labels, balance))
@@ -108,13 +118,14 @@ class TrackData:
 
 
 class PseudoFaces:
-    """Faces of the pool that `pseudo_label` gave a label of one task."""
+    """Faces that a teacher gave a label of one task; `path` holds its answers and is named by their data set."""
 
-    def __init__(self, path: Path, task: str, pixels: int, balance: float) -> None:
+    def __init__(self, path: Path, task: str, pixels: int, balance: float, needs: Needs) -> None:
         table = read_parquet(path)
         labels = {task: column_array(table[task])}
         self.pixels = pixels
-        self.crops = Crops(EXTRA)
+        needs.check(FACES / path.stem, f"{path} labels its faces")
+        self.crops = Crops(path.stem)
         places = find_rows(self.crops.table, table)
         rows = np.flatnonzero(valid_rows(labels) & (places >= 0))
         self.places = places[rows]
@@ -129,6 +140,21 @@ class PseudoFaces:
         chosen = draw(generator, self._cumulative, size)
         images = self.crops.images(self.places[chosen], self.pixels)
         return to_batch(images, {name: values[chosen] for name, values in self.labels.items()}, True)
+
+
+class UnlabelledFaces:
+    """All faces of the pool, each as likely as another."""
+
+    def __init__(self, pixels: int, needs: Needs) -> None:
+        needs.check(FACES / EXTRA, "this system draws unlabelled faces")
+        self.crops = Crops(EXTRA)
+        self.pixels = pixels
+        if not len(self.crops):
+            raise MienError("there is no unlabelled face; add pictures to the release's pool or drop this system")
+
+    def sample(self, generator: np.random.Generator, size: int) -> torch.Tensor:
+        """uint8 (size, 3, pixels, pixels)."""
+        return torch.from_numpy(self.crops.images(generator.integers(0, len(self.crops), size), self.pixels))
 
 
 def to_batch(images: np.ndarray, labels: Tasks, pseudo: bool) -> Batch:

@@ -1,21 +1,33 @@
-"""Train a system from its recipe, judge it on the validation set, publish what came of it."""
+"""Train a system from its recipe, judge it on the validation set, write what came of it.
 
-import json
+A system (`pipeline/systems/<name>.py`) turns its settings and a `Job` into a `Recipe`; `fit` trains the recipe with the
+one loop (`loop.py`, read that next) and `write_results` leaves weights, predictions, metrics and curve.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from pydantic import Field
 
 from models.system import Batch, Trainee
-from pipeline.base.curves import write_curve
-from pipeline.base.params import Finetune, Train
-from pipeline.scoring import Tasks, baselines, decide, fill_missing, official_score, write_predictions
-from pipeline.train.checkpoint import save_tensors
+from pipeline.abaw.tracks import Track
+from pipeline.backbones.encoder import Vit
+from pipeline.core.errors import MienError
+from pipeline.core.files import write_json
+from pipeline.core.graph import Fold, Needs
+from pipeline.core.params import Section
+from pipeline.core.paths import ARTIFACTS
+from pipeline.core.tensors import save_tensors
+from pipeline.tables.curves import write_curve
+from pipeline.tables.scores import Tasks, baselines, decide, fill_missing, official_score, write_predictions
 from pipeline.train.data import Axis
-from pipeline.train.loop import Training, train
-from pipeline.train.seeding import seed_step
+from pipeline.train.loop import Loop, train
+from pipeline.train.optimiser import Optimise
+from pipeline.train.randomness import seed_step
+from pipeline.train.views import Augment
 
 Batches = Callable[[np.random.Generator, int], Batch]
 Log = Callable[[dict[str, float], int], None]
@@ -30,12 +42,62 @@ class Judged(Protocol):
     test: Axis
 
 
+class Train(Section):
+    """How one system is trained: sampling, augmentation, optimiser, and how often it is judged."""
+
+    balance: float = Field(ge=0, le=1)
+    evaluate_every_steps: int = Field(ge=1)
+    patience_evaluations: int = Field(default=0, ge=0)
+    augment: Augment
+    optimise: Optimise
+
+
+def check_one_pass(train: Train) -> None:
+    """Refuse gathered gradients where a system's updates depend on one another."""
+    if train.optimise.accumulate != 1:
+        raise ValueError("accumulate must be 1: the updates of this system depend on one another")
+
+
+class Finetune(Section):
+    """What all supervised training has in common."""
+
+    seed: int
+    evaluate_batch: int = Field(ge=1)
+    checkpoint_seconds: float = Field(gt=0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one training is given: its track, the encoder's sizes, what it may read, and how it is judged.
+
+    `pretrained` False builds the system without any pretrained part: for weights that are loaded afterwards, and as the
+    control of an ablation. `fold` leaves training recordings out.
+    """
+
+    track: Track
+    vit: Vit
+    needs: Needs
+    evaluate_batch: int
+    pretrained: bool = True
+    fold: Fold | None = None
+
+    def check_own(self, path: Path, why: str) -> Path:
+        """`path`, which must be needed when this pipeline made it; weights.yaml declares what it did not make."""
+        return self.needs.check(path, why) if path.is_relative_to(ARTIFACTS) else path
+
+    def require_expressions_alone(self, system: str) -> None:
+        """Refuse a track whose tasks the system does not predict."""
+        if self.track.tasks != ("expression",):
+            tasks = ", ".join(self.track.tasks)
+            raise MienError(f"{system} predicts expressions alone; {self.track.name} has {tasks}", exit_code=2)
+
+
 @dataclass
 class Recipe:
     """A system with what the training loop needs to train it.
 
     `scores` gives its scores of every row of an axis, NaN where a row has no face; `after_epoch` and `epoch_steps` as
-    in `Training`.
+    in `Loop`.
     """
 
     module: Trainee
@@ -64,9 +126,9 @@ def validation_score(made: Recipe, module: Trainee) -> dict:
     return judge(data.track, data.validation, data.validation_labels, made.scores(module, data.validation))
 
 
-def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> tuple[Trainee, Training]:
+def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> tuple[Trainee, Loop]:
     """Train to the best step on the validation set; checkpoints lie in `folder`."""
-    training = Training(
+    loop = Loop(
         name=name,
         module=made.module,
         batches=made.batches,
@@ -82,10 +144,10 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
         epoch_steps=made.epoch_steps,
         checkpoint_seconds=settings.checkpoint_seconds,
     )
-    return train(training), training
+    return train(loop), loop
 
 
-def publish(out: Path, made: Recipe, module: Trainee, training: Training) -> dict:
+def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
     """Write weights, predictions of validation and test, metrics and curve; returns the metrics."""
     data = made.data
     validation = made.scores(module, data.validation)
@@ -97,6 +159,6 @@ def publish(out: Path, made: Recipe, module: Trainee, training: Training) -> dic
     metrics = judge(data.track, data.validation, data.validation_labels, validation)
     metrics |= {"baselines": baselines(data.track, data.validation_labels)}
     save_tensors(out / "weights.safetensors", module.state_dict())
-    write_curve(out / "curve.csv", training.history)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    write_curve(out / "curve.csv", loop.history)
+    write_json(out / "metrics.json", metrics)
     return metrics

@@ -13,30 +13,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from models.system import Batch, Trainee
-from pipeline.base.params import Optimise
-from pipeline.errors import MienError
+from pipeline.backbones.device import device
+from pipeline.core.errors import MienError
+from pipeline.run.progress import Progress
 from pipeline.train.checkpoint import (
+    joined_states,
     load_checkpoint,
-    optimizer_tensors,
-    pack,
-    restore_optimizer,
+    optimiser_tensors,
+    restore_optimiser,
     save_checkpoint,
-    unpack,
+    state_of,
 )
 from pipeline.train.memory import keep_freed_memory
-from pipeline.train.schedule import learning_rate, set_learning_rate
-from pipeline.train.seeding import deterministic, seed_step
+from pipeline.train.optimiser import Optimise, learning_rate, make_optimiser, set_learning_rate
+from pipeline.train.randomness import deterministic, seed_step
 
 LOG_EVERY = 10
 
 
 @dataclass
-class Training:
+class Loop:
     """One training run: what to train, on which batches, and how to judge it.
 
     `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation);
@@ -63,35 +63,7 @@ class Training:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def make_optimizer(module: Trainee, params: Optimise) -> optim.Optimizer:
-    """The optimiser with layer decay; biases, norms and what the module names are not decayed.
-
-    A child with a constant rate of its own is not scaled, not decayed, and moves as under Adam's defaults.
-    """
-    keep = module.no_weight_decay()
-    groups: list[dict]
-    if params.layer_decay < 1:
-        groups = param_groups_layer_decay(module, params.weight_decay, keep, layer_decay=params.layer_decay)
-    else:
-        groups = param_groups_weight_decay(module, params.weight_decay, no_weight_decay_list=keep)
-    for child, rate in module.constant_rates().items():
-        own = list(module.get_submodule(child).parameters())
-        for group in groups:
-            group["params"] = [p for p in group["params"] if not any(p is other for other in own)]
-        groups.append({"params": own, "weight_decay": 0.0, "constant_rate": rate, "betas": (0.9, 0.999)})
-    groups = [group for group in groups if group["params"]]
-    rate, on_gpu = params.learning_rate, device().type == "cuda"
-    if params.optimizer == "sgd":
-        return optim.SGD(groups, lr=rate, momentum=params.momentum)
-    return optim.AdamW(groups, lr=rate, betas=(params.momentum, params.second_moment), fused=on_gpu)
-
-
-def train(run: Training) -> Trainee:
+def train(run: Loop) -> Trainee:
     """Train to the end, resuming where a killed run stopped; returns the best module (EMA weights where EMA is on).
 
     `run.history` holds a row for each logged step and each evaluation.
@@ -99,29 +71,35 @@ def train(run: Training) -> Trainee:
     deterministic()
     keep_freed_memory()
     state = _State(run)
-    bar = _Progress(run.name, run.optimise.steps)
-    for step in range(state.step, run.optimise.steps):
-        if state.out_of_patience():
-            state.checkpoint(step)
-            break
-        state.update(step)
-        if run.after_epoch and (step + 1) % run.epoch_steps == 0:
-            state.end_epoch(step + 1)
-        if run.evaluate and ((step + 1) % run.evaluate_every == 0 or step + 1 == run.optimise.steps):
-            state.judge(step + 1)
-        state.checkpoint_if_due(step + 1)
-        bar.show(step + 1, run.history)
+    with Progress(run.name, run.optimise.steps, "steps", done=state.step) as progress:
+        for step in range(state.step, run.optimise.steps):
+            if state.out_of_patience():
+                state.checkpoint(step)
+                break
+            state.update(step)
+            if run.after_epoch and (step + 1) % run.epoch_steps == 0:
+                state.end_epoch(step + 1)
+            if run.evaluate and ((step + 1) % run.evaluate_every == 0 or step + 1 == run.optimise.steps):
+                state.judge(step + 1)
+            state.checkpoint_if_due(step + 1)
+            progress.advance(note=_standing(run.history))
     state.take_best()
     return state.averaged
+
+
+def _standing(history: list[dict[str, float]]) -> str:
+    """The newest loss and score in a few words."""
+    newest = {name: next((row[name] for row in reversed(history) if name in row), None) for name in ("loss", "score")}
+    return ", ".join(f"{name} {value:.3f}" for name, value in newest.items() if value is not None)
 
 
 class _State:
     """Everything that changes while training."""
 
-    def __init__(self, run: Training) -> None:
+    def __init__(self, run: Loop) -> None:
         self.run = run
         self.module: Trainee = run.module.to(device())
-        self.optimizer = make_optimizer(self.module, run.optimise)
+        self.optimiser = make_optimiser(self.module, run.optimise)
         self.ema = ModelEmaV3(self.module, decay=run.optimise.ema_decay) if run.optimise.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.best_score = float("-inf")
@@ -138,21 +116,28 @@ class _State:
     def update(self, step: int) -> None:
         """The optimiser steps of one batch, whose gradient may be gathered in several passes (trainees of one step)."""
         run, params = self.run, self.run.optimise
+
+        # 1. every draw of this step is a function of (seed, step): a resumed run draws what this one would
         generator = seed_step(run.seed, step)
         rate = learning_rate(step, params)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rate(self.optimiser, rate)
         self.module.train()
+
+        # 2. gather the gradient over `accumulate` batches, each drawn from the same generator
         seen: dict[str, Tensor] = {}
         for number in range(params.accumulate):
             batch = {n: tensor.to(device(), non_blocking=True) for n, tensor in run.batches(generator, step).items()}
             with torch.no_grad():
                 batch = run.prepare(batch)
+            # 3. a trainee may take several optimiser steps on one batch (the feedback system: student, then teacher)
             for parts in self._phases(batch):
                 (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
                 for name, part in parts.items():
                     seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
                 if number + 1 == params.accumulate:
                     norm = self._step()
+
+        # 4. the running average is what gets judged; losses stay on the device unless this step is logged
         if self.ema:
             self.ema.update(self.module, step=step)
         self.loss = torch.stack(list(seen.values())).sum()
@@ -173,8 +158,8 @@ class _State:
     def _step(self) -> Tensor:
         """Clip, step and clear; returns the norm of the gradient before clipping."""
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.run.optimise.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
         return norm.detach()
 
     def end_epoch(self, step: int) -> None:
@@ -229,13 +214,13 @@ class _State:
         self.check_loss(step)
         parts: dict[str, Any] = {
             "module": self.module,
-            "optimizer": optimizer_tensors(self.optimizer),
+            "optimizer": optimiser_tensors(self.optimiser),
             "best": self.best,
         }
         if self.ema:
             parts["ema"] = self.ema.module
         meta = {"best_score": self.best_score, "history": self.run.history}
-        save_checkpoint(self.run.folder, step, pack(**parts), meta)
+        save_checkpoint(self.run.folder, step, joined_states(**parts), meta)
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
@@ -243,33 +228,10 @@ class _State:
         if found is None:
             return
         self.step, tensors, meta = found
-        self.module.load_state_dict(unpack(tensors, "module"))
-        restore_optimizer(self.optimizer, unpack(tensors, "optimizer"))
+        self.module.load_state_dict(state_of(tensors, "module"))
+        restore_optimiser(self.optimiser, state_of(tensors, "optimizer"))
         if self.ema:
-            self.ema.module.load_state_dict(unpack(tensors, "ema"))
-        self.best, self.best_score = unpack(tensors, "best"), meta["best_score"]
+            self.ema.module.load_state_dict(state_of(tensors, "ema"))
+        self.best, self.best_score = state_of(tensors, "best"), meta["best_score"]
         self.run.history[:] = meta["history"]
         print(f"{self.run.name}: resumed after step {self.step}", flush=True)
-
-
-class _Progress:
-    """A plain line every tenth of the way: works in logs as on a terminal."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps, self.started = name, steps, time.monotonic()
-        self.first = 0
-
-    def show(self, step: int, history: list[dict[str, float]]) -> None:
-        """Print when a tenth is done."""
-        self.first = self.first or step
-        if step % max(1, self.steps // 10) and step != self.steps:
-            return
-        rate = (step - self.first + 1) / (time.monotonic() - self.started)
-        losses = [row["loss"] for row in history if "loss" in row]
-        scores = [row["score"] for row in history if "score" in row]
-        score = f", score {scores[-1]:.3f}" if scores else ""
-        left = (self.steps - step) / rate
-        print(
-            f"{self.name}: {step}/{self.steps}, loss {losses[-1]:.3f}{score}, {rate:.1f} steps/s, {left:.0f} s left",
-            flush=True,
-        )

@@ -1,0 +1,1 @@
+"""Speed against named peers, ablations, and the demo over seeds. Run by make, never by a stage."""

@@ -1,0 +1,1 @@
+"""CC0 faces rendered with known expression, action units, valence and arousal. Start at synthesize.py."""

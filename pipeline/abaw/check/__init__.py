@@ -1,0 +1,1 @@
+"""Is a submission byte-conformant with its template? Start at check.py."""

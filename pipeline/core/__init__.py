@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, paths, params, Parquet, the work store, code. Imports nothing of ours."""

@@ -1,0 +1,111 @@
+"""Files: what they are by their suffix, their digests, and publishing: an output is complete or absent.
+
+Write beside the target, fsync, then `os.replace`: the pattern of timm's checkpoint saver, for files and for
+directories.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import MienError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def is_image(name: str) -> bool:
+    """Whether the suffix is one of a still image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_video(name: str) -> bool:
+    """Whether the suffix is one of a video container."""
+    return name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def below(folder: Path, name: str) -> Path:
+    """`folder / name`, which must lie in the folder: names are checked where they enter, this is the last look."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise MienError(f"{name[:120]!r} leads out of {folder}; nothing is written there")
+    return path
+
+
+def file_digest(path: Path, name: str = "sha256") -> str:
+    """Hex digest of a file by the algorithm `name`, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, name).hexdigest()
+
+
+def content_digest(paths: list[Path]) -> str:
+    """sha256 over the names and bytes of files and folders; what is absent counts by its name alone."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and file.name != ".gitignore":
+                digest.update(f"{file.as_posix()}\0{file_digest(file)}\n".encode())
+            elif not path.is_dir():
+                digest.update(f"{file.as_posix()}\0\n".encode())
+    return digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it replaces `target`, on any error it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(target: Path, data: bytes) -> None:
+    """Publish `data` as `target` in one step."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(target: Path, text: str) -> None:
+    """Publish `text` as UTF-8 with the line ends it has (no translation)."""
+    atomic_write_bytes(target, text.encode("utf-8"))
+
+
+def write_json(target: Path, content: Any, sort_keys: bool = False) -> None:
+    """Publish `content` as JSON that a person can read and a diff can show."""
+    atomic_write_text(target, json.dumps(content, indent=1, sort_keys=sort_keys) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_dir(target: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `target`; on success it takes `target`'s place, whatever stood there before."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                _fsync(path)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

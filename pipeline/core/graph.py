@@ -1,0 +1,92 @@
+"""The `graph` section of params.yaml: what is trained, for which track, on what. `dvc.yaml` iterates over it.
+
+A training reads what its line names and nothing else, so `dvc.lock` tells all that it has seen: every path below
+`artifacts/` that a system opens beside its track's faces and labels goes through `Needs`, which refuses what is not on
+the line. Weight files from outside are declared in weights.yaml with their digests instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.core.errors import MienError
+from pipeline.core.params import Section
+
+NEEDS = 3  # deps of a training in dvc.yaml; DVC knows no optional dep and no list of them
+
+
+class Fold(Section):
+    """Training recordings left out: those of fold `number` of `of`, whole base videos."""
+
+    number: int = Field(ge=0)
+    of: int = Field(ge=2)
+
+
+class Training(Section):
+    """One training: a system for a track, and the name that its scores have in the track's ensemble.
+
+    `needs` are the paths that it reads beside its track's faces and labels, always three: DVC has no optional deps, so
+    a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`.
+    """
+
+    system: str
+    track: str
+    member: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    faces: str
+    needs: list[str] = Field(min_length=NEEDS, max_length=NEEDS)
+    seed: int | None = None
+    fold: Fold | None = None
+
+
+class CachedFeatures(Section):
+    """One backbone whose features are cached: the weights that it starts from and the faces that it reads."""
+
+    weights: str
+    faces: str
+
+
+class FeedbackTraining(Section):
+    """The two phases of the feedback system for one track: its faces, its pool, the name of its student's features.
+
+    `needs` are two: the pool, and what the backbone starts from (the pool again, where that is nothing).
+    """
+
+    faces: str
+    needs: list[str] = Field(min_length=2, max_length=2)
+    features: str
+
+
+class Graph(Section):
+    """Everything that `dvc.yaml` iterates over."""
+
+    tracks: list[str] = Field(min_length=1)
+    features: dict[str, CachedFeatures]
+    au_teachers: list[str] = Field(max_length=1)
+    pool_labellers: dict[str, str]
+    feedback: dict[str, FeedbackTraining]
+    trainings: dict[str, Training]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The paths that a training may read beside its track's faces and labels; `where` names its line in params.yaml."""
+
+    where: str
+    paths: Sequence[Path]
+
+    @classmethod
+    def of(cls, where: str, needs: Sequence[str]) -> "Needs":
+        """What the line names, each path once."""
+        return cls(where, tuple(dict.fromkeys(map(Path, needs))))
+
+    def below(self, folder: Path) -> Path | None:
+        """The needed path below a folder; None where there is none."""
+        return next((path for path in self.paths if path.is_relative_to(folder)), None)
+
+    def check(self, path: Path, why: str) -> Path:
+        """`path`, if the lock will tell that it was read: it is needed, or lies in a folder that is."""
+        if not any(path.is_relative_to(needed) for needed in self.paths):
+            raise MienError(f"params.yaml: {self.where}: add {path} to needs: {why}")
+        return path

@@ -1,0 +1,68 @@
+"""The files to predict, and the faces in them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.errors import MienError
+from pipeline.core.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video
+from pipeline.faces.detector import DetectAlign, load_detector, verified_digest
+from pipeline.faces.extract import Face, cut_face
+from pipeline.faces.follow import Follower
+from pipeline.faces.media import decode_image, frames_per_second, read_frames
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One row to predict: where it is from and its face, if any."""
+
+    source: Path
+    frame: int
+    seconds: float
+    number: int
+    face: Face | None
+
+
+def find_media(source: Path) -> list[Path]:
+    """The picture or video itself, or all below a folder, sorted."""
+    inside = sorted(source.rglob("*")) if source.is_dir() else [source]
+    found = [path for path in inside if (is_image(path.name) or is_video(path.name)) and path.is_file()]
+    if not found:
+        known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        what = "no picture or video in this folder" if source.is_dir() else "not a picture or video"
+        raise MienError(f"{source}: {what} ({', '.join(sorted(known))})", exit_code=2)
+    return found
+
+
+class Finder:
+    """Finds the faces of pictures and videos with the detector that the pipeline was trained with."""
+
+    def __init__(self, params: DetectAlign) -> None:
+        verified_digest(params)
+        self.params = params
+        self.detector = load_detector(self.params)
+
+    def faces(self, source: Path) -> Iterator[Seen]:
+        """All rows of one file."""
+        if is_video(source.name):
+            yield from self._video(source)
+        else:
+            yield from self._picture(source)
+
+    def _video(self, source: Path) -> Iterator[Seen]:
+        follower, rate = Follower(self.params.max_gap_frames), frames_per_second(source)
+        for frame, image in enumerate(read_frames(source), 1):
+            found = self.detector.detect(image)
+            chosen = follower.choose(found)
+            face = None if chosen is None else cut_face(image, found, chosen, self.params)
+            yield Seen(source, frame, (frame - 1) / rate, 0, face)
+
+    def _picture(self, source: Path) -> Iterator[Seen]:
+        image = decode_image(source.read_bytes())
+        found = self.detector.detect(image)
+        for number in np.argsort(found.boxes[:, 0], kind="stable"):
+            yield Seen(source, 1, 0.0, int(number), cut_face(image, found, int(number), self.params))
+        if not len(found):
+            yield Seen(source, 1, 0.0, 0, None)

@@ -1,0 +1,136 @@
+"""The trained members of EXPR, AU and VA and how they are combined, for faces that are not of the release.
+
+Scores are combined and, in videos, smoothed exactly as the submissions were.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from models.system import System
+from models.temporal import TemporalEncoder
+from pipeline.abaw.tracks import TRACKS, VIDEO_TRACKS
+from pipeline.backbones.device import device
+from pipeline.backbones.encoder import Vit
+from pipeline.backbones.features import Extractor, features_of
+from pipeline.core.errors import MienError
+from pipeline.core.graph import Graph, Needs
+from pipeline.core.params import read_section
+from pipeline.core.paths import ENSEMBLE, FEEDBACK, SYSTEMS
+from pipeline.ensemble.fit import Timeline, combined
+from pipeline.faces.crops import decode_crops
+from pipeline.predict.media import Seen
+from pipeline.systems import feedback
+from pipeline.systems.named import system_module
+from pipeline.systems.temporal import build_encoder
+from pipeline.tables.fitted import Fitted, read_fitted
+from pipeline.tables.scores import Tasks
+from pipeline.train.fit import Job
+from pipeline.train.infer import predict_images
+
+
+class Faces:
+    """The crops of one file as JPEG, and the frame of each; decoded once a size, whoever asks."""
+
+    def __init__(self, jpegs: list[bytes], frames: np.ndarray, batch: int) -> None:
+        self.jpegs, self.frames, self.batch = jpegs, frames, batch
+        self._images: dict[int, list[np.ndarray]] = {}
+
+    def images(self, pixels: int) -> list[np.ndarray]:
+        """Batches of RGB uint8 (B, 3, pixels, pixels), in order."""
+        if pixels not in self._images:
+            starts = range(0, len(self.jpegs), self.batch)
+            self._images[pixels] = [decode_crops(self.jpegs[i : i + self.batch], pixels) for i in starts]
+        return self._images[pixels]
+
+
+@dataclass(frozen=True)
+class TrackModel:
+    """A track's members with their fitted combination. A member gives scores (N, ...) for faces."""
+
+    task: str
+    members: list[Callable[[Faces], np.ndarray]]
+    fitted: Fitted
+
+
+@dataclass(frozen=True)
+class FrameMember:
+    """A system that looks at one face at a time."""
+
+    system: System
+    task: str
+
+    def __call__(self, faces: Faces) -> np.ndarray:
+        """Scores (N, ...) of crops."""
+        return np.concatenate([predict_images(self.system, x)[self.task] for x in faces.images(self.system.pixels)])
+
+
+@dataclass(frozen=True)
+class TemporalMember:
+    """The temporal encoder over the student's features: frames without a face are gaps in the video."""
+
+    features: Extractor
+    encoder: TemporalEncoder
+    stride: int
+
+    def __call__(self, faces: Faces) -> np.ndarray:
+        """Scores (N, ...) of crops; the faces of one picture do not see each other."""
+        frames = faces.frames
+        found = torch.from_numpy(features_of(self.features, faces.jpegs, faces.batch)).float().to(device())
+        if len(np.unique(frames)) < len(frames):
+            seen = torch.ones(1, dtype=torch.bool, device=found.device)
+            alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
+            return torch.cat(alone).cpu().numpy()
+        places = torch.from_numpy(frames - frames.min()).to(found.device)
+        video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
+        present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
+        video[places], present[places] = found, True
+        return self.encoder.predict_video(video, present, self.stride)[places].cpu().numpy()
+
+
+def load_models() -> list[TrackModel]:
+    """The trained systems of EXPR, AU and VA and how they are combined."""
+    models = []
+    for track in VIDEO_TRACKS:
+        names, fitted = read_fitted(ENSEMBLE / track / "fitted.json")
+        (task,) = TRACKS[track].tasks
+        models.append(TrackModel(task, [load_member(track, name) for name in names], fitted[task]))
+    return models
+
+
+def load_member(track: str, member: str) -> FrameMember | TemporalMember:
+    """A trained member of a track's ensemble, by the name that it has there."""
+    graph, vit = read_section("graph", Graph), read_section("vit", Vit)
+    weights = load_file(SYSTEMS / track / member / "weights.safetensors")
+    if member == "feedback" and track in graph.feedback:
+        settings = read_section("systems.feedback", feedback.Settings)
+        classes = len(TRACKS[track].classes)
+        student = feedback.load_student(settings.spatial, vit, classes, FEEDBACK / track)
+        encoder = build_encoder(settings.temporal, student.backbone.width, classes)
+        encoder.load_state_dict(weights)
+        extractor = feedback.student_extractor(student)
+        return TemporalMember(extractor, encoder.eval().to(device()), settings.temporal.stride_frames)
+    for name, training in graph.trainings.items():
+        if (training.track, training.member) == (track, member):
+            module = system_module(training.system)
+            job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False)
+            system = module.build(read_section(f"systems.{training.system}", module.Settings), job)
+            system.load_state_dict(weights)
+            (task,) = TRACKS[track].tasks
+            return FrameMember(system.eval().to(device()), task)
+    raise MienError(f"params.yaml: nothing in graph makes {member} of {track}; run `dvc repro`")
+
+
+def score(seen: list[Seen], models: list[TrackModel], batch: int) -> Tasks:
+    """Scores (found faces, ...) of each task for the rows of one file, smoothed over its frames."""
+    shown = [row for row in seen if row.face]
+    frames = np.array([row.frame for row in shown])
+    faces = Faces([row.face.jpeg for row in shown if row.face], frames, batch)
+    timed = len(np.unique(frames)) > 1
+    timeline = Timeline(np.zeros(len(shown)), frames, np.zeros(len(shown)), timed)
+    return {
+        model.task: combined(model.fitted, timeline, [member(faces) for member in model.members]) for model in models
+    }

@@ -1,0 +1,88 @@
+"""Pictures and videos with what was predicted drawn on them."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline.abaw.tracks import AUS, EXPRESSIONS
+from pipeline.core.errors import MienError
+from pipeline.core.files import atomic_path
+from pipeline.faces.media import decode_image, frames_per_second, read_frames
+
+INK, SHADE, BAR = (255, 255, 255), (30, 30, 30), (90, 200, 250)
+Prediction = dict[str, Any]
+
+
+def draw(frame: np.ndarray, rows: list[Prediction]) -> np.ndarray:
+    """A copy of a BGR frame with each found face's box, expression bars, valence, arousal and active AUs."""
+    out = frame.copy()
+    scale = max(0.4, min(out.shape[:2]) / 700)
+    found = [row for row in rows if row["found"]]
+    for row in found:
+        x1, y1, x2, y2 = (round(row[name]) for name in ("x1", "y1", "x2", "y2"))
+        cv2.rectangle(out, (x1, y1), (x2, y2), BAR, max(1, round(2 * scale)))
+        _text(
+            out, f"{row['expression']} {row['p_' + row['expression']]:.2f}", (x1, max(round(14 * scale), y1 - 5)), scale
+        )
+    if len(found) == 1:
+        _panel(out, found[0], scale)
+    elif not found:
+        _text(out, "no face", (round(10 * scale), round(24 * scale)), scale)
+    return out
+
+
+def _text(image: np.ndarray, text: str, at: tuple[int, int], scale: float) -> None:
+    thickness = max(1, round(scale * 1.5))
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale * 0.6, SHADE, thickness + 2, cv2.LINE_AA)
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale * 0.6, INK, thickness, cv2.LINE_AA)
+
+
+def _panel(image: np.ndarray, row: Prediction, scale: float) -> None:
+    """Bars of the expressions, then valence and arousal, then the active units, in the left top corner."""
+    step, width = round(19 * scale), round(90 * scale)
+    for number, name in enumerate(EXPRESSIONS, 1):
+        y = number * step
+        cv2.rectangle(image, (4, y - step + 4), (4 + round(width * row[f"p_{name}"]), y), BAR, -1)
+        _text(image, name, (6, y - 2), scale * 0.75)
+    y = (len(EXPRESSIONS) + 1) * step
+    _text(image, f"V {row['valence']:+.2f}  A {row['arousal']:+.2f}", (6, y), scale * 0.75)
+    active = " ".join(unit for unit in AUS if row[f"{unit}_active"])
+    _text(image, active or "no AU", (6, y + step), scale * 0.75)
+
+
+def with_ending(target: Path, suffix: str) -> Path:
+    """`clip.mov` to `clip.mov.mp4`: two files that differ in their suffix alone keep two copies."""
+    return target if target.suffix.lower() == suffix else target.with_name(target.name + suffix)
+
+
+def overlay_video(source: Path, rows: list[Prediction], target: Path) -> None:
+    """Write an mp4 of `source` with the rows of each frame drawn on it."""
+    by_frame: dict[int, list[Prediction]] = {}
+    for row in rows:
+        by_frame.setdefault(row["frame"], []).append(row)
+    target = with_ending(target, ".mp4")
+    with atomic_path(target) as temporary:
+        writer = None
+        moving = temporary.with_suffix(".part.mp4")  # OpenCV chooses the container by the suffix
+        try:
+            for number, frame in enumerate(read_frames(source), 1):
+                if writer is None:
+                    size = (frame.shape[1], frame.shape[0])
+                    codec = cv2.VideoWriter.fourcc(*"mp4v")
+                    writer = cv2.VideoWriter(str(moving), codec, frames_per_second(source), size)
+                writer.write(draw(frame, by_frame.get(number, [])))
+        finally:
+            if writer is not None:
+                writer.release()
+        if writer is None or not moving.is_file():
+            raise MienError(f"{target}: the overlay could not be written; check the folder and the free space")
+        moving.replace(temporary)
+
+
+def overlay_picture(source: Path, rows: list[Prediction], target: Path) -> None:
+    """Write a PNG of `source` with its rows drawn on it."""
+    _, png = cv2.imencode(".png", draw(decode_image(source.read_bytes()), rows))
+    with atomic_path(with_ending(target, ".png")) as temporary:
+        temporary.write_bytes(png.tobytes())

@@ -1,0 +1,1 @@
+"""What is there, beside the official figures, and every fault with its line. Start at validate.py."""

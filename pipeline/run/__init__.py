@@ -1,0 +1,1 @@
+"""How a process runs and is watched: command, tracking, flows, progress, times. Cannot change a byte of a result."""

@@ -1,0 +1,47 @@
+"""How every stage and command ends: an error the user is meant to see is one line, not a traceback."""
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.core.errors import MienError
+from pipeline.run.environment import prepare
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a `main`; exit 0, the code of a `MienError`, or 130 on Ctrl-C. `MIEN_DEBUG=1` gives tracebacks."""
+    prepare()
+    _leave(_exit_code(main))
+
+
+def stage_argument(arguments: list[str], what: str) -> str:
+    """The one argument of a stage; `MienError` (exit 2) with its usage otherwise."""
+    if len(arguments) != 2:
+        module = ".".join(Path(arguments[0]).with_suffix("").parts[-2:])
+        raise MienError(f"usage: python -m {module} {what}", exit_code=2)
+    return arguments[1]
+
+
+def _exit_code(main: Callable[[], int | None]) -> int:
+    try:
+        return main() or 0
+    except MienError as error:
+        if os.environ.get("MIEN_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit as the interpreter does, less its last garbage collection: four seconds where torch is loaded."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

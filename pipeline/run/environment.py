@@ -1,0 +1,52 @@
+"""Process-wide settings that every command starts with: no telemetry, our own places for state, quiet libraries."""
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def prepare() -> None:
+    """Apply the defaults; what the user has set stays. Makes the folder that the defaults name."""
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
+    with contextlib.suppress(OSError):  # where nothing can be written, whoever needs the folder says so
+        STATE.mkdir(exist_ok=True)
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # its 20 are few on a busy machine
+    os.environ.setdefault("PREFECT_HOME", str(STATE.resolve() / "prefect"))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{STATE.resolve() / 'mlflow.db'}")
+
+
+def git(*arguments: str) -> str:
+    """Output of a git command, empty where there is no repository or no git."""
+    try:
+        run = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process held."""
+    return _peak(resource.RUSAGE_SELF)
+
+
+def children_peak_bytes() -> int:
+    """Most memory that any single finished child process held."""
+    return _peak(resource.RUSAGE_CHILDREN)
+
+
+def _peak(who: int) -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
+    return resource.getrusage(who).ru_maxrss * unit

@@ -1,0 +1,95 @@
+"""Prefect flows over DVC's graph: Prefect decides when and shows progress, DVC decides what is stale.
+
+One task a stage, named after it; the graph is read from DVC, so there is no second one to drift.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from httpx import HTTPError
+from prefect import State, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from pipeline.core.errors import MienError
+from pipeline.core.secrets import redacted
+from pipeline.run.command import run_main
+from pipeline.run.dag import stage_order
+
+
+def dvc_command() -> str:
+    """The `dvc` of this environment, whatever the shell's PATH says."""
+    return str(Path(sys.executable).parent / "dvc")
+
+
+def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a command in its own process group and take the whole group down with it on any way out.
+
+    A cancel would otherwise reach `dvc` and leave its training process on the GPU. Its standard output is shown as it
+    comes, and given back with the exit code.
+    """
+    environment = {**os.environ, **(extra_environment or {})}
+    process = subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    shown = []
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            shown.append(line)
+        return process.wait(), "".join(shown)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{stage}")
+def repro_stage(stage: str) -> State:
+    """Reproduce one stage if DVC finds it stale; the state tells: `Completed`, `Skipped`, or `Failed` with a message.
+
+    A state that is returned is logged as one line, an exception as a traceback.
+    """
+    command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
+    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or "")})
+    if code:
+        return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
+    if "didn't change, skipping" in shown:
+        return Completed(name="Skipped", message="DVC found it up to date")
+    return Completed(message="reproduced")
+
+
+@flow(name="mien-repro")
+def repro_flow() -> State:
+    """Reproduce the whole graph, each stage after those it depends on; fails as the first stage did that failed."""
+    runs: dict[str, Any] = {}
+    for stage, upstream in stage_order().items():
+        submit: Any = repro_stage.submit
+        runs[stage] = submit(stage, wait_for=[runs[name] for name in upstream])
+    for run in runs.values():
+        run.wait()
+        if not run.state.is_completed():
+            return Failed(message=run.state.message)
+    return Completed()
+
+
+def repro(jobs: int = 1) -> None:
+    """Run the flow with up to `jobs` stages at a time; one by one is right for one GPU."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
+    try:
+        state: Any = repro_flow.with_options(task_runner=runner)(return_state=True)
+    except (HTTPError, RuntimeError) as error:
+        server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise MienError(f"{server} cannot be reached ({first[:120]}); start it, or unset PREFECT_API_URL") from None
+    if not state.is_completed():
+        raise MienError(state.message or "the flow did not end well")
+
+
+if __name__ == "__main__":  # started by `mien repro`, which ends it with all that it starts
+    run_main(lambda: repro(int(sys.argv[1])))

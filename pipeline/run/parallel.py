@@ -1,0 +1,47 @@
+"""Work spread over processes: one item a task, results in the order of the items, whatever the number of workers."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from pipeline.core.errors import MienError
+from pipeline.run.progress import Progress
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def worker_count() -> int:
+    """Processes to use: `MIEN_WORKERS`, else the cores this process may run on. Never a param: it changes no result."""
+    wanted = os.environ.get("MIEN_WORKERS", "")
+    if not wanted:
+        return len(os.sched_getaffinity(0))
+    if not wanted.isdigit() or not int(wanted):
+        raise MienError(f"MIEN_WORKERS is {wanted!r}; give a number of processes, 1 or more", exit_code=2)
+    return int(wanted)
+
+
+def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], label: str) -> Iterator[Result]:
+    """Yield `function(task)` for each task, in order, and show how far it is."""
+    workers = min(worker_count(), len(tasks))
+    with Progress(label, len(tasks), "items") as progress:
+        for result in _results(function, tasks, workers):
+            progress.advance()
+            yield result
+
+
+def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    # spawn: forked children would inherit the threads of torch, ONNX and MLflow in an unknown state
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(function, tasks)
+        except BrokenProcessPool:
+            raise MienError(
+                "a worker process died (out of memory?); run again to go on, MIEN_WORKERS=1 needs less"
+            ) from None

@@ -1,0 +1,67 @@
+"""A command with all that it starts, ended at once on Ctrl-C or SIGTERM.
+
+Prefect waits for its threads, its threads wait for `dvc`, `dvc` for a training: a signal to the first ends none of the
+others. So the flow runs as a child in a session of its own, and whoever started it ends the whole tree.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+import psutil
+
+PATIENCE_SECONDS = 3.0
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def run_supervised(command: list[str]) -> int:
+    """Run a command and give its exit code; on SIGINT or SIGTERM end its whole tree and give 128 + the signal.
+
+    A second signal, while the tree is given its seconds to end, kills it.
+    """
+    process = subprocess.Popen(command, start_new_session=True)  # the terminal's Ctrl-C reaches this process alone
+    former = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return process.wait()
+    except Stopped as stopped:
+        print("stopping: what is finished is kept, the next run goes on from there", file=sys.stderr, flush=True)
+        end_tree(process.pid)
+        process.wait()
+        return 128 + stopped.number
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def end_tree(pid: int) -> None:
+    """End a process and all below it, whatever sessions they opened: politely first, then not."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    alive = tree
+    with contextlib.suppress(Stopped):
+        _signal(tree, signal.SIGTERM)
+        _, alive = psutil.wait_procs(tree, timeout=PATIENCE_SECONDS)
+    _signal(alive, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=PATIENCE_SECONDS)
+
+
+def _signal(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

@@ -1,0 +1,111 @@
+"""The dynamic threshold module for expressions, and its baselines. Networks: `models/dtm.py`, `models/thresholds.py`.
+
+The rule that decides which answers on the pool count as labels is `threshold`: `dynamic` (published), or FixMatch's and
+FreeMatch's beside it.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from models.dtm import Dtm
+from models.system import Batch, System, Trainee
+from models.thresholds import DynamicThreshold, FixedThreshold, SelfAdaptiveThreshold
+from pipeline.backbones.build import BackboneSettings
+from pipeline.backbones.device import device
+from pipeline.core.params import Section
+from pipeline.train.data import TrackData, UnlabelledFaces
+from pipeline.train.fit import Job, Recipe, Train, check_one_pass
+from pipeline.train.frames import frame_recipe
+from pipeline.train.start import start_backbone
+from pipeline.train.views import Strong, views
+
+
+class Settings(Section):
+    """`systems.dtm`: the dynamic threshold module and its baselines."""
+
+    backbone: BackboneSettings
+    threshold: Literal["dynamic", "fixed", "self_adaptive"]
+    floor: float = Field(gt=0, lt=1)
+    threshold_momentum: float = Field(ge=0, lt=1)
+    fixed_threshold: float = Field(gt=0, lt=1)
+    epoch_steps: int = Field(ge=1)
+    scale: float = Field(gt=0)
+    unlabelled_weight: float = Field(ge=0)
+    unlabelled_batch: int = Field(ge=1)
+    supervised_steps: int = Field(ge=0)
+    strong: Strong
+    train: Train
+
+    @model_validator(mode="after")
+    def _phases(self) -> "Settings":
+        check_one_pass(self.train)
+        return self
+
+
+def build(settings: Settings, job: Job) -> Dtm:
+    """The network with the threshold rule that params name."""
+    job.require_expressions_alone("dtm")
+    classes = len(job.track.classes)
+    return Dtm(
+        start_backbone(settings.backbone, job),
+        build_threshold(settings, classes),
+        classes=classes,
+        scale=settings.scale,
+        unlabelled_weight=settings.unlabelled_weight,
+        supervised_steps=settings.supervised_steps,
+    )
+
+
+def build_threshold(settings: Settings, classes: int) -> FixedThreshold:
+    """The rule that params name."""
+    if settings.threshold == "fixed":
+        return FixedThreshold(classes, settings.fixed_threshold)
+    if settings.threshold == "dynamic":
+        return DynamicThreshold(classes, settings.floor, settings.threshold_momentum)
+    return SelfAdaptiveThreshold(classes, settings.threshold_momentum)
+
+
+def recipe(settings: Settings, job: Job) -> Recipe:
+    """Labelled faces and the pool's in three views; thresholds follow the averaged model once an epoch."""
+    made, data = frame_recipe(build(settings, job), settings.train, job)
+    labelled, weaken = made.batches, made.prepare
+    pool = UnlabelledFaces(data.pixels, job.needs)
+
+    def batches(generator: np.random.Generator, step: int) -> Batch:
+        batch = labelled(generator, step)
+        if step < settings.supervised_steps or not settings.unlabelled_weight:
+            return batch
+        return batch | {"unlabelled": pool.sample(generator, settings.unlabelled_batch)}
+
+    def prepare(batch: Batch) -> Batch:
+        unlabelled = batch.pop("unlabelled", None)
+        if unlabelled is None:
+            return weaken(batch)
+        return weaken(batch) | views(unlabelled, settings.train.augment, settings.strong, data.pixels)
+
+    def after_epoch(module: Trainee, averaged: Trainee) -> dict[str, float]:
+        assert isinstance(module, Dtm) and isinstance(averaged, Dtm)
+        probabilities = labelled_probabilities(averaged, data, job.evaluate_batch)
+        labels = torch.from_numpy(data.labels["expression"].astype(np.int64)).to(device())
+        module.threshold.update(probabilities, labels)
+        # both, or averaging would drag the averaged model's thresholds behind
+        averaged.threshold.load_state_dict(module.threshold.state_dict())
+        tau = module.threshold.tau.tolist()
+        return {f"threshold_{name}": round(value, 6) for name, value in zip(job.track.classes, tau, strict=True)}
+
+    made.batches, made.prepare = batches, prepare
+    made.after_epoch, made.epoch_steps = after_epoch, settings.epoch_steps
+    return made
+
+
+def labelled_probabilities(system: System, data: TrackData, batch: int) -> torch.Tensor:
+    """Expression probabilities (rows, classes) of the whole labelled set, as at prediction: no change, none dropped."""
+    places = data.places
+    parts = [
+        system.predict({"images": torch.from_numpy(data.crops.images(places[i : i + batch], data.pixels)).to(device())})
+        for i in range(0, len(places), batch)
+    ]
+    return torch.cat([part["expression"] for part in parts])

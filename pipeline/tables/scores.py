@@ -1,0 +1,80 @@
+"""From scores to the official metric: labels of an axis, decisions, and predictions as Parquet."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.abaw import metrics
+from pipeline.abaw.gaps import fill_scores
+from pipeline.abaw.tracks import TRACKS
+from pipeline.core.parquet import array_column, column_array, read_parquet, write_parquet
+
+KEYS = ("split", "video", "base_video", "frame", "ordinal", "image")
+Tasks = dict[str, np.ndarray]
+
+
+def task_arrays(track: str, table: pa.Table) -> Tasks:
+    """Labels or scores of a track's tasks: expression (N,) or (N, C), aus (N, 12), va (N, 2)."""
+    return {task: column_array(table[task]) for task in TRACKS[track].tasks}
+
+
+def decide(scores: Tasks, au_thresholds: np.ndarray | float = 0.5) -> Tasks:
+    """What is submitted: the likeliest class, AUs at or above their threshold, valence and arousal within [-1, 1]."""
+    decided: Tasks = {}
+    if "expression" in scores:
+        decided["expression"] = scores["expression"].argmax(axis=1)
+    if "aus" in scores:
+        decided["aus"] = (scores["aus"] >= au_thresholds).astype(np.int64)
+    if "va" in scores:
+        decided["va"] = scores["va"].clip(-1, 1)
+    return decided
+
+
+def official_score(track: str, labels: Tasks, decided: Tasks) -> metrics.Score:
+    """The track's official metric under its masks."""
+    tasks = TRACKS[track].tasks
+    if len(tasks) > 1:
+        return metrics.score(track, labels, decided)
+    return metrics.score(track, labels[tasks[0]], decided[tasks[0]])
+
+
+def baselines(track: str, labels: Tasks) -> dict[str, float]:
+    """Scores of the best constant predictor and of chance on the same labels."""
+    tasks = TRACKS[track].tasks
+    truth: Any = labels if len(tasks) > 1 else labels[tasks[0]]
+    return {
+        "constant": metrics.constant_baseline(track, truth)["score"],
+        "chance": metrics.chance_baseline(track, truth)["score"],
+    }
+
+
+def fill_missing(axis: pa.Table, scores: Tasks, present: np.ndarray) -> Tasks:
+    """Give rows without a face scores interpolated within their video; a video without any gets a flat guess.
+
+    The flat guess is a uniform distribution (of which `decide` takes class 0), no AU, and zero valence and arousal.
+    """
+    videos, frames = axis["video"].to_numpy(), axis["frame"].to_numpy()
+    filled = {}
+    for task, values in scores.items():
+        default = np.zeros(values.shape[1])
+        if task == "expression":
+            default[:] = 1 / values.shape[1]
+        filled[task] = fill_scores(videos, frames, values, present, default).values
+    return filled
+
+
+def write_predictions(path: Path, axis: pa.Table, scores: Tasks, found: np.ndarray) -> None:
+    """Publish scores (float32) on their axis; `found` tells the rows with a face of their own."""
+    table = axis.select([name for name in KEYS if name in axis.column_names])
+    table = table.append_column("found", pa.array(found))
+    for task, values in scores.items():
+        table = table.append_column(task, array_column(values.astype(np.float32)))
+    write_parquet(path, table)
+
+
+def read_predictions(path: Path, track: str) -> tuple[pa.Table, Tasks, np.ndarray]:
+    """Axis, scores and the mask of rows with a face."""
+    table = read_parquet(path)
+    return table.select(list(KEYS)), task_arrays(track, table), column_array(table["found"]).astype(bool)

@@ -1,0 +1,28 @@
+"""Systems that see one face at a time: their labelled batches, and their scores of every row of an axis."""
+
+from typing import cast
+
+from models.system import System
+from pipeline.train.data import TrackData
+from pipeline.train.fit import Batches, Job, Recipe, Train
+from pipeline.train.infer import predict_axis
+from pipeline.train.views import augmenter
+
+
+def frame_recipe(system: System, train: Train, job: Job) -> tuple[Recipe, TrackData]:
+    """The plain recipe of a frame-wise system, labelled faces alone, and the data behind it for a system to add to."""
+    data = TrackData(job.track.name, system.pixels, train.balance, job.fold)
+    recipe = Recipe(
+        module=system,
+        data=data,
+        train=train,
+        batches=labelled_batches(data, train.optimise.batch),
+        prepare=augmenter(train.augment, data.pixels),
+        scores=lambda m, axis: predict_axis(cast(System, m), data.crops, axis.places, data.pixels, job.evaluate_batch),
+    )
+    return recipe, data
+
+
+def labelled_batches(data: TrackData, size: int) -> Batches:
+    """Batches of labelled faces, as balanced as params ask."""
+    return lambda generator, step: data.batch(generator, size)

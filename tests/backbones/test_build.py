@@ -1,0 +1,113 @@
+"""Backbones by name: their weights, declared or our own, and what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.backbone import CellReadout, GridReadout
+from models.face_resnet import IRStem
+from pipeline.backbones.build import BackboneSettings, build_backbone, load_weights
+from pipeline.backbones.features import CachedBackbone, load_backbone
+from pipeline.core.errors import MienError
+from pipeline.core.paths import ENCODER
+from pipeline.core.tensors import save_tensors
+from tests.mini import declare, weights_of
+
+
+def saved(tensors: dict[str, Tensor], name: str = "net.safetensors") -> Path:
+    save_file(tensors, name)
+    return Path(name)
+
+
+def test_weights_with_a_classifier_too_many_load(workspace):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    load_weights(target, declare(saved(weights_of(source, **{"fc.weight": torch.ones(5, 2)}))), "toy")
+    assert torch.equal(source.weight, target.weight) and torch.equal(source.bias, target.bias)
+
+
+def test_own_weights_need_no_declaration(workspace):
+    Path("artifacts").mkdir()
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    load_weights(target, saved(weights_of(source), "artifacts/net.safetensors"), "toy")
+    assert torch.equal(source.weight, target.weight)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda: saved(weights_of(nn.Linear(3, 2))), r"weights\.yaml: net\.safetensors is not declared"),
+        (lambda: declare(saved(weights_of(nn.Linear(4, 2)))), r"net\.safetensors: .* toy: size mismatch for weight"),
+        (
+            lambda: declare(saved({"weight": torch.ones(2, 3)})),
+            r"net\.safetensors: .* toy: bias and 0 more are missing",
+        ),
+        (lambda: declare(saved({"x.y": torch.ones(1)})), r"net\.safetensors: .* toy: weight and 1 more are missing"),
+        (
+            lambda: Path("net.safetensors"),
+            r"params\.yaml: net\.safetensors is not a safetensors file; put .* toy there",
+        ),
+        (
+            lambda: declare(saved(weights_of(nn.Linear(3, 2)), "net.pth")),
+            r"params\.yaml: net\.pth is not a safetensors",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_told(workspace, prepare, reason):
+    path = prepare()
+    with pytest.raises(MienError, match=reason) as caught:
+        load_weights(nn.Linear(3, 2), path, "toy")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_timm_backbone_with_local_weights_is_timm_own(workspace, tiny):
+    torch.manual_seed(0)
+    network: Any = timm.create_model("resnet10t", num_classes=7).eval()
+    path = declare(saved(network.state_dict()))
+    settings = BackboneSettings(name="resnet10t", weights=str(path), image_pixels=48)
+    backbone = build_backbone(settings, tiny.vit, pretrained=True).eval()
+    images = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    mean, std = (torch.tensor(network.default_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        expected = network.forward_head(network.forward_features((images / 255 - mean) / std), pre_logits=True)
+        torch.testing.assert_close(backbone(images), expected, atol=1e-4, rtol=1e-4)
+    assert (backbone.pixels, backbone.width) == (48, expected.shape[1])
+    path.unlink()
+    fresh: Any = build_backbone(settings, tiny.vit, pretrained=False).network  # needs no file
+    assert not torch.equal(fresh.conv1[0].weight, network.conv1[0].weight)
+
+
+def test_backbones_that_are_not_to_be_had_are_told(workspace, tiny):
+    with pytest.raises(MienError, match=r"params\.yaml: timm knows no model resnet0; "):
+        build_backbone(BackboneSettings(name="resnet0"), tiny.vit, pretrained=False)
+    cached = CachedBackbone(name="resnet10t", datasets=["lsd"])
+    with pytest.raises(MienError, match=r"net\.safetensors is not a safetensors file; put .* resnet10t there"):
+        load_backbone(cached, Path("net.safetensors"), tiny.vit)
+    with pytest.raises(MienError, match=r"net\.onnx is missing"):
+        load_backbone(CachedBackbone(name="onnx", datasets=["lsd"]), Path("net.onnx"), tiny.vit)
+
+
+def test_our_own_encoder_is_the_pretrained_one(mini, tiny):
+    backbone = build_backbone(BackboneSettings(name="encoder", readout_grid=2), tiny.vit, pretrained=True)
+    assert isinstance(backbone.network, GridReadout)
+    kept = load_file(ENCODER / "encoder.safetensors")
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in backbone.network.encoder.state_dict().items())
+    assert backbone.width == 4 * tiny.vit.width
+
+
+def test_published_names_fill_a_face_resnet(workspace, tiny):
+    stem = IRStem([8, 8, 16], [1, 1, 1])
+    save_tensors(Path("ir.safetensors"), stem.state_dict())
+    settings = BackboneSettings(name="face_resnet", channels=[8, 8, 16], units=[1, 1, 1], image_pixels=32)
+    settings = settings.model_copy(update={"weights": str(declare(Path("ir.safetensors")))})
+    network = build_backbone(settings, tiny.vit, pretrained=True).network
+    assert isinstance(network, CellReadout)
+    assert all(torch.equal(tensor, network.stem.state_dict()[name]) for name, tensor in stem.state_dict().items())
+    Path("ir.safetensors").write_bytes(b"garbage, however long it is")
+    declare(Path("ir.safetensors"))
+    with pytest.raises(MienError, match="not a safetensors file"):
+        build_backbone(settings, tiny.vit, pretrained=True)

@@ -1,0 +1,99 @@
+"""Masked CoTEX against plain formulations."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.cotex import CoTex
+from models.losses import jensen_shannon
+from models.masking import put_back
+from models.vit import normalise, read_tokens
+from tests.models.parts import VIT, enliven, pictures, plain_cross_entropy
+
+
+def build_cotex(**changes: Any) -> Any:
+    """A `CoTex`; what its views are made of is not said in types."""
+    settings: dict[str, Any] = {"classes": 6, "views": 2, "mask_ratio": 0.0, "consistency_weight": 100.0}
+    settings |= {"readout_grid": 0, "drop_path": 0.0}
+    system: Any = CoTex(VIT, **settings | changes)
+    for view in system.views:
+        enliven(view.head)
+    return system
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.0, 16), (0.5, 8), (0.75, 4), (0.7, 4), (0.9, 1)])
+def test_cotex_blocks_see_the_class_token_and_the_kept_patches(ratio, kept):
+    system, shapes = build_cotex(mask_ratio=ratio), []
+    for view in system.views:
+        view.encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    system.losses({"images": pictures(5), "expression": torch.arange(5)})
+    system.predict({"images": pictures(3)})
+    assert shapes == [(5, 1 + kept, 16)] * 2 + [(3, 17, 16)] * 2
+
+
+def test_cotex_views_draw_masks_of_their_own():
+    system, tokens = build_cotex(mask_ratio=0.75), []
+    system.views[1].load_state_dict(system.views[0].state_dict())
+    for view in system.views:
+        view.encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0]))
+    system.losses({"images": pictures(5), "expression": torch.arange(5)})
+    first, second = (sorted(view[0, 1:, 0].tolist()) for view in tokens)
+    assert first != second and torch.equal(tokens[0][:, 0], tokens[1][:, 0])
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_cotex_reads_the_class_token(ratio):
+    system, seen = build_cotex(), []
+    view = system.views[0].eval()
+    view.encoder.norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    logits = view(pictures(4), ratio)
+    torch.testing.assert_close(logits, seen[0][:, 0] @ view.head.weight.T + view.head.bias)
+
+
+def test_cotex_cells_that_were_hidden_are_zero_and_the_others_stand_for_them():
+    tokens, kept = torch.randn(2, 5, 3), torch.tensor([[6, 0, 15, 3], [1, 2, 14, 7]])
+    full = put_back(tokens, kept, 16)
+    expected = torch.zeros(2, 17, 3)
+    for row in range(2):
+        expected[row, 0] = tokens[row, 0]
+        for number, place in enumerate(kept[row].tolist()):
+            expected[row, 1 + place] = 4 * tokens[row, 1 + number]
+    torch.testing.assert_close(full, expected)
+    every = torch.arange(4).expand(2, -1)
+    assert torch.equal(put_back(tokens, every, 4), tokens)
+
+
+def test_cotex_may_read_cells_instead():
+    view = build_cotex(readout_grid=2).views[0].eval()
+    images, read = pictures(3), []
+    view.head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    view(images, 0.0)
+    tokens = view.encoder.forward_features(normalise(images))
+    torch.testing.assert_close(read[0], read_tokens(tokens, 2))
+    view(images, 0.9)  # one patch of sixteen is seen: one cell of the four, a quarter of sixteen times its token
+    cells = read[1].unflatten(1, (16, 4)).transpose(1, 2)
+    assert (cells.abs().sum(dim=2) > 0).sum(dim=1).tolist() == [1, 1, 1]
+    lengths = cells.sum(dim=1).square().mean(dim=1).sqrt()  # a token leaves the layer norm with length 1
+    torch.testing.assert_close(lengths, torch.full((3,), 4.0), atol=1e-3, rtol=0)
+
+
+def test_cotex_loss_and_prediction_by_hand():
+    system, labels = build_cotex(views=3).eval(), torch.tensor([0, 5, -1, 2])
+    images, kept = pictures(4), [0, 1, 3]
+    logits = [view(images, 0.0) for view in system.views]
+    parts = system.losses({"images": images, "expression": labels})
+    entropy = sum((plain_cross_entropy(z[kept], labels[kept]).mean() for z in logits), torch.zeros(())) / 3
+    assert parts["expression"].item() == pytest.approx(entropy.item(), rel=1e-5)
+    divergence = 100 * jensen_shannon([z[kept].softmax(-1) for z in logits])
+    assert parts["consistency"].item() == pytest.approx(divergence.item(), rel=1e-5) and divergence > 0.01
+    summed = sum(logits).softmax(-1)
+    torch.testing.assert_close(system.predict({"images": images})["expression"], summed)
+    mean = torch.stack([z.softmax(-1) for z in logits]).mean(dim=0)
+    assert not torch.allclose(summed, mean, atol=1e-2)
+
+
+def test_cotex_without_consistency_or_labels_has_one_part():
+    batch = {"images": pictures(2), "expression": torch.tensor([1, 2])}
+    assert set(build_cotex(consistency_weight=0.0).losses(batch)) == {"expression"}
+    assert set(build_cotex().losses(batch | {"expression": torch.tensor([-1, -1])})) == {"expression"}

@@ -1,0 +1,63 @@
+"""The graph is DVC's: what the flows see of it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.abaw.tracks import TRAINED_TRACKS
+from pipeline.run.dag import stage_order
+
+# What a system of one track takes from another track by design: EMMA's frozen network, AU-CVT's teacher.
+BORROWED = {"mtl": {"finetune@dan-lsd"}, "lsd": {"pseudo_label_aus@mae"}}
+
+
+def dot_edges(text: str) -> tuple[set[str], set[tuple[str, str]]]:
+    """Stages and (upstream, downstream) pairs of `dvc dag --dot`."""
+    stages = set(re.findall(r'^\s*"([^"]+)";$', text, re.MULTILINE))
+    return stages, set(re.findall(r'^\s*"([^"]+)" -> "([^"]+)";$', text, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def order(root) -> dict[str, list[str]]:
+    return stage_order(root)
+
+
+@pytest.mark.slow
+def test_order_is_dvc_own_graph(root, order):
+    run = subprocess.run([sys.executable, "-m", "dvc", "dag", "--dot"], cwd=root, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    stages, edges = dot_edges(run.stdout)
+    assert edges and "demo/dvc.yaml:synthesize" in stages
+    assert set(order) == stages
+    assert {(upstream, stage) for stage, needs in order.items() for upstream in needs} == edges
+
+
+def test_upstream_comes_first(order):
+    seen: set[str] = set()
+    for stage, needs in order.items():
+        assert set(needs) <= seen, stage
+        seen.add(stage)
+
+
+def track_of(stage: str) -> str:
+    """The track whose labels a stage reads, by its name; empty for the stages that read none."""
+    if stage == "cache_features@feedback":
+        return "expr"
+    if stage.startswith("pseudo_label_aus"):
+        return "au"
+    last = re.split("[@-]", stage)[-1] if "@" in stage else ""
+    return last if last in TRAINED_TRACKS else ""
+
+
+@pytest.mark.parametrize("track", TRAINED_TRACKS)
+def test_tracks_do_not_mix(order, track):
+    """Uni-task by the rules: no stage of one track depends on a stage of another, but for the borrowed networks."""
+    above, queue = set(), [f"submit@{track}"]
+    while queue:
+        stage = queue.pop()
+        above.add(stage)
+        queue += order[stage]
+    assert {track_of(stage) for stage in above} >= {track, ""}
+    assert {stage for stage in above if track_of(stage) not in (track, "")} == BORROWED.get(track, set())

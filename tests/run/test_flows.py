@@ -1,0 +1,131 @@
+"""In which order the flows run the graph, and what they do when a stage fails."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import State
+from prefect.states import Completed, Failed
+
+from pipeline.core.errors import MienError
+from pipeline.run import flows
+
+GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
+
+
+class Submitted:
+    """Stands for a Prefect task: keeps what was submitted."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        self.calls: list[tuple[str, list[str]]] = []
+        self.awaited: list[str] = []
+
+    def submit(self, stage: str, wait_for: list[Any]) -> Any:
+        self.calls.append((stage, [future.stage for future in wait_for]))
+        return Future(stage, self)
+
+
+class Future:
+    def __init__(self, stage: str, owner: Submitted) -> None:
+        self.stage, self.owner = stage, owner
+
+    def wait(self) -> None:
+        self.owner.awaited.append(self.stage)
+
+    @property
+    def state(self) -> State:
+        failed = self.stage == self.owner.failing
+        return Failed(message=f"stage {self.stage} failed") if failed else Completed()
+
+
+def test_flow_submits_each_stage_once_after_its_upstream(monkeypatch):
+    tasks = Submitted()
+    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    monkeypatch.setattr(flows, "repro_stage", tasks)
+    assert flows.repro_flow.fn().is_completed()
+    assert tasks.calls == list(GRAPH.items())
+    assert tasks.awaited == list(GRAPH)
+
+
+def test_flow_fails_when_a_stage_does(monkeypatch):
+    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    monkeypatch.setattr(flows, "repro_stage", Submitted(failing="down"))
+    state = flows.repro_flow.fn()
+    assert state.is_failed() and state.message == "stage down failed"
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_no_process_outlives_its_stage(tmp_path, capfd):
+    pid_file = tmp_path / "pid"
+    command = ["sh", "-c", 'sleep 300 >/dev/null & echo $! > "$PID_FILE"; echo one; echo two; exit 3']
+    assert flows.run_in_group(command, {"PID_FILE": str(pid_file)}) == (3, "one\ntwo\n")
+    assert capfd.readouterr().out == "one\ntwo\n"
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + 20
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def test_dvc_of_this_environment():
+    assert os.access(flows.dvc_command(), os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"), [("Stage 'side' didn't change, skipping", "Skipped"), ("Running stage 'side':", "Completed")]
+)
+def test_what_was_up_to_date_is_told_from_what_ran(workspace, monkeypatch, said, name):
+    command = workspace / "dvc"
+    command.write_text(f'#!/bin/sh\necho "{said}"\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
+    assert flows.repro_stage.fn("side").name == name
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_is_one_line(workspace, root):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        nowhere = f"http://me:hunter2@127.0.0.1:{held.getsockname()[1]}/api"
+    (workspace / "dvc.yaml").write_text("stages: {}\n")
+    environment = os.environ | {"PREFECT_API_URL": nowhere, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "pipeline", "repro"]
+    run = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=300)
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode == 1 and re.match(r"error: http://127\.0\.0\.1:\d+/api cannot be reached \(", last)
+    assert "hunter2" not in last and "unset PREFECT_API_URL" in last
+
+
+@pytest.mark.slow
+def test_flow_under_prefect(workspace, monkeypatch):
+    """A real Prefect run over a small graph, with a command in DVC's place that fails for one stage."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    command = workspace / "dvc"
+    command.write_text('#!/bin/sh\necho "$*:$MIEN_FLOW_RUN" >> calls\n[ "$4" != down ]\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
+    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        pytest.raises(MienError, match=r"stage down failed \(exit 1\)"),
+    ):
+        flows.repro(jobs=2)
+    calls = [line.split(":") for line in (workspace / "calls").read_text().splitlines()]
+    stages = [arguments.removeprefix("--wait-for-lock repro --single-item ") for arguments, _ in calls]
+    assert sorted(stages) == ["down", "side", "up"]  # `last` needs what failed
+    assert stages.index("up") < stages.index("down")
+    assert len({run for _, run in calls}) == 1 and calls[0][1]

@@ -1,0 +1,38 @@
+"""Prediction on the frames of a track."""
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.system import Batch
+from pipeline.train.infer import predict_axis
+
+
+class Brightness:
+    """Stands for a system: its score is the crop's mean, and it counts what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        self.shown += len(batch["images"])
+        mean = batch["images"].float().mean(dim=(1, 2, 3))
+        return {"va": torch.stack([mean, -mean], dim=1)}
+
+
+class GreyCrops:
+    """Crop i is grey of level i."""
+
+    def images(self, rows: np.ndarray, pixels: int) -> np.ndarray:
+        return np.ones((len(rows), 3, pixels, pixels), np.uint8) * rows[:, None, None, None].astype(np.uint8)
+
+
+def test_predict_axis_keeps_the_order_and_leaves_gaps():
+    system, places = Brightness(), np.array([7, -1, 3, 7, 9, -1])
+    scores = predict_axis(cast(Any, system), cast(Any, GreyCrops()), places, 4, batch=2)["va"]
+    assert scores[:, 0] == pytest.approx([7, np.nan, 3, 7, 9, np.nan], nan_ok=True)
+    assert scores[:, 1] == pytest.approx(-scores[:, 0], nan_ok=True)
+    assert system.shown == 3  # a crop named by two rows is seen once
