@@ -20,11 +20,21 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)
+    _add_init(subparsers)
     _add_repro(subparsers)
     _add_predict(subparsers)
     _add_runs(subparsers)
     _add_why(subparsers)
     return top
+
+
+def _add_init(subparsers: Any) -> None:
+    init = subparsers.add_parser("init", help="write a params.yaml that holds what a release supports")
+    init.add_argument("place", type=Path, metavar="DIR", help="a release or an imported pack, below the project")
+    init.add_argument("--tracks", default="", metavar="va,expr", help="these alone (default: all that there is)")
+    init.add_argument("--size", choices=["demo", "gpu"], default="demo", help="whose settings (default demo)")
+    init.add_argument("--output", type=Path, default=Path("params.yaml"), metavar="FILE")
+    init.set_defaults(run=_init)
 
 
 def _add_repro(subparsers: Any) -> None:
@@ -50,6 +60,12 @@ def _add_why(subparsers: Any) -> None:
     why = subparsers.add_parser("why", help="which code, library, param or data made a stage stale since the lock")
     why.add_argument("stage", metavar="STAGE", help="as `dvc stage list` names it, say finetune@vit-au")
     why.set_defaults(run=_why)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from pipeline.plan.command import init
+
+    return init(args.place, [track for track in args.tracks.split(",") if track], args.size, args.output)
 
 
 def _repro(args: argparse.Namespace) -> int:

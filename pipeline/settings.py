@@ -78,8 +78,9 @@ def check_graph(params: Params) -> None:
     for track in graph.tracks:
         if track not in TRAINED_TRACKS:
             raise ValueError(f"graph.tracks: there is no track {track}; use one of: {', '.join(TRAINED_TRACKS)}")
-        if refusal := pretraining_refusal(params.pretrain_mae.sources, track):
-            raise ValueError(f"pretrain_mae.sources: {refusal}")
+        for name, sources in graph.encoders.items():
+            if refusal := pretraining_refusal(sources, track):
+                raise ValueError(f"graph.encoders.{name}: {refusal}")
     made = {(training.track, training.member) for training in graph.trainings.values()}
     if len(made) < len(graph.trainings):
         raise ValueError("graph.trainings: two trainings of a track have the same member name")

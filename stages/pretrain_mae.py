@@ -1,10 +1,11 @@
 """Pretrain the encoder as a masked autoencoder on all crops that the tracks' rules allow.
 
-Reads the faces of `pretrain_mae.sources` and the list of training videos (no labels); writes `artifacts/mae/`:
-encoder.safetensors, meta.json, curve.csv, reconstruction.png. Run it with `dvc repro pretrain_mae` or `python -m
-stages.pretrain_mae`. A killed run goes on from its last checkpoint.
+Reads the faces of `graph.encoders.<name>` and the list of training videos (no labels); writes `artifacts/mae/`:
+encoder.safetensors, meta.json, curve.csv, reconstruction.png. Run it with `dvc repro pretrain_mae@<name>` or `python
+-m stages.pretrain_mae <name>`. A killed run goes on from its last checkpoint.
 """
 
+import sys
 from typing import cast
 
 import numpy as np
@@ -14,10 +15,11 @@ from models.mae import MAE
 from pipeline.backbones.encoder import Vit, save_encoder
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_dir
+from pipeline.core.graph import Graph
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENCODER
 from pipeline.core.workstore import training_folder
-from pipeline.run.command import run_main
+from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.tables.curves import write_curve
 from pipeline.train.checkpoint import drop_checkpoints
@@ -25,15 +27,14 @@ from pipeline.train.loop import Loop, train
 from pipeline.train.mae import PICTURES, Pool, PretrainMae, build_mae, epoch_indices, write_pictures
 from pipeline.train.views import augmenter
 
-STAGE = "pretrain_mae"
 
-
-def main() -> None:
+def pretrain(name: str) -> None:
     """Train, then publish the encoder with its curve and pictures."""
+    stage = f"pretrain_mae@{name}"
+    sources = list(dict.fromkeys(read_section("graph", Graph).encoders[name]))  # type: ignore[index]
     settings, vit = read_section("pretrain_mae", PretrainMae), read_section("vit", Vit)
-    logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump()}
-    with stage_run(STAGE, logged) as run:
-        sources = list(dict.fromkeys(settings.sources))
+    logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump(), "sources": sources}
+    with stage_run(stage, logged) as run:
         pool = Pool(sources)
         pixels, batch = vit.image_pixels, settings.optimise.batch
 
@@ -42,13 +43,13 @@ def main() -> None:
             return {"images": torch.from_numpy(pool.images(indices, pixels))}
 
         loop = Loop(
-            name=STAGE,
+            name=stage,
             module=build_mae(vit, settings),
             batches=batches,
             prepare=augmenter(settings.augment, pixels),
             optimise=settings.optimise,
             seed=settings.seed,
-            folder=training_folder(STAGE, logged, stage_deps(STAGE)),
+            folder=training_folder(stage, logged, stage_deps(stage)),
             log=run.log,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
@@ -60,8 +61,8 @@ def main() -> None:
             write_pictures(out / "reconstruction.png", mae, pool.images(shown, pixels), settings.seed)
         drop_checkpoints(loop.folder.parent)
         run.artifact(ENCODER)
-        print(f"pretrain_mae: {len(pool)} crops, final loss {loop.history[-1]['loss']:.3f}")
+        print(f"{stage}: {len(pool)} crops, final loss {loop.history[-1]['loss']:.3f}")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(lambda: pretrain(stage_argument(sys.argv, "NAME")))

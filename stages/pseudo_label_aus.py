@@ -39,7 +39,7 @@ def label_aus(backbone: str) -> None:
             "datasets": {},
         }
         with atomic_dir(PSEUDO / "au") as out:
-            for dataset in (EXTRA, TRACKS["lsd"].dataset):
+            for dataset in (d for d in (EXTRA, TRACKS["lsd"].dataset) if (folder / d).is_dir()):
                 pool = read_shards(folder / dataset)
                 probabilities = teacher.probabilities(column_array(pool["feature"]))
                 answers, confidence = au_labels(probabilities, settings.confidence)

@@ -35,7 +35,7 @@ def main() -> None:
     with stage_run("report", {"data": data.model_dump()}) as run:
         loader = FileSystemLoader(Path(report.__file__).parent)
         environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-        content = mark_figures(gather(graph.tracks))
+        content = mark_figures(gather(graph.tracks, [Path(folder) for folder in graph.shown]))
         atomic_write_text(REPORT, environment.get_template("page.html").render(name=data.name, **content))
         run.artifact(REPORT)
         print(f"report: {REPORT}")

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -15,39 +17,22 @@ import yaml
 
 from pipeline.abaw.check.check import check_file
 from pipeline.abaw.tracks import EXPRESSIONS
-from pipeline.core.code import ROOT
-from tests.tiny import TINY_PARAMS, merge
+from tests.clones import environment, make_clone, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # the first test makes the clone: 29 stages
 TRACKS = ("expr", "au", "va", "mtl", "lsd")
-TINY_DEMO = {
-    "videos": {"train": 3, "validation": 2, "test": 2, "frames": 24},
-    "mtl": {"train": 3, "validation": 2, "test": 2, "frames": 6},
-    "lsd": {"train_per_class": 4, "validation_per_class": 3, "test": 8},
-    "unlabelled": {"images": 16, "without_face": 2},
-}
 # Stages that are killed, and what they make.
 KILLED = {
     "detect_align": "artifacts/faces",
-    "pretrain_mae": "artifacts/mae",
+    "pretrain_mae@mae": "artifacts/mae",
     "pretrain_feedback@expr": "artifacts/feedback/expr",
 }
 
 
-def _rewrite(path: Path, changes: dict) -> None:
-    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), changes), sort_keys=False))
-
-
-def _environment() -> dict[str, str]:
-    binaries = Path(sys.executable).parent
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "PREFECT_", "PYTHONPATH"))}
-    return kept | {"PATH": f"{binaries}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _run(clone: Path, *command: str) -> str:
-    run = subprocess.run(command, cwd=clone, env=_environment(), capture_output=True, text=True)
-    assert run.returncode == 0, f"{' '.join(command)}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
-    return run.stdout
+def _mien(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The command in the clone, however it ends."""
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True)
 
 
 def _digests(clone: Path) -> dict[str, str]:
@@ -60,20 +45,8 @@ def _digests(clone: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tracked files at tiny params, reproduced once."""
-    target = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in listed.decode().split("\0")[:-1]:
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, target / name)
-    (target / "dvc.lock").unlink(missing_ok=True)
-    (target / "demo/dvc.lock").unlink(missing_ok=True)
-    _rewrite(target / "demo/params.yaml", TINY_DEMO)
-    _rewrite(target / "params.yaml", TINY_PARAMS)
-    git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
-    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "clone")):
-        subprocess.run([*git, *command], cwd=target, check=True, capture_output=True)
-    _run(target, "dvc", "repro")
+    target = make_clone(tmp_path_factory.mktemp("clone"))
+    run_in(target, "dvc", "repro")
     return target
 
 
@@ -103,7 +76,7 @@ def test_every_stage_left_a_run_in_mlflow(clone: Path) -> None:
 
 def test_a_second_run_changes_nothing(clone: Path) -> None:
     before = (clone / "dvc.lock").read_bytes()
-    assert "Running stage" not in _run(clone, "dvc", "repro")
+    assert "Running stage" not in run_in(clone, "dvc", "repro")
     assert (clone / "dvc.lock").read_bytes() == before
 
 
@@ -128,14 +101,33 @@ def test_killed_stages_end_in_the_same_bytes(clone: Path) -> None:
         shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
         module, _, key = stage.partition("@")
         command = [sys.executable, "-m", f"stages.{module}", *([key] if key else [])]
-        environment = _environment() | {"MIEN_WORKERS": "2"}
-        process = subprocess.Popen(command, cwd=clone, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+        two = environment() | {"MIEN_WORKERS": "2"}
+        process = subprocess.Popen(command, cwd=clone, env=two, start_new_session=True, stdout=subprocess.PIPE)
         deadline = time.monotonic() + 120
         while not list((clone / ".work" / stage).rglob("*")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        _run(clone, "dvc", "repro", "--single-item", stage, "--force")
+        run_in(clone, "dvc", "repro", "--single-item", stage, "--force")
+    assert _digests(clone) == before
+
+
+def test_how_a_process_runs_changes_no_byte(clone: Path) -> None:
+    """`pipeline/run` is no input: one worker, a tracking server that is away, a progress bar on a terminal."""
+    before = _digests(clone)
+    ways = environment() | {"MIEN_WORKERS": "1", "MIEN_DEBUG": "1", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    terminal, ours = pty.openpty()
+    for stage in ("detect_align", "finetune@dan-lsd"):
+        shutil.rmtree(clone / ".work" / stage, ignore_errors=True)
+        command = ["dvc", "repro", "--single-item", "--force", stage]
+        process = subprocess.Popen(command, cwd=clone, env=ways, stdout=subprocess.DEVNULL, stderr=ours)
+        shown = bytearray()
+        while process.poll() is None:
+            if select.select([terminal], [], [], 0.1)[0]:
+                shown += os.read(terminal, 65536)  # a full terminal would stop the stage
+        assert process.returncode == 0, shown.decode(errors="replace")[-2000:]
+    os.close(terminal)
+    os.close(ours)
     assert _digests(clone) == before
 
 
@@ -149,7 +141,7 @@ def test_predict_on_real_pictures(clone: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "astronaut.png"), skimage.data.astronaut()[..., ::-1])
     cv2.imwrite(str(folder / "coffee.png"), skimage.data.coffee()[..., ::-1])
     out = tmp_path / "out.csv"
-    _run(
+    run_in(
         clone,
         sys.executable,
         "-m",
@@ -168,13 +160,7 @@ def test_predict_on_real_pictures(clone: Path, tmp_path: Path) -> None:
 
 
 def test_an_error_is_one_line(clone: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pipeline", "predict", "nowhere.mp4"],
-        cwd=clone,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-    )
+    run = _mien(clone, "predict", "nowhere.mp4")
     assert run.returncode == 2
     assert run.stderr.startswith("error: nowhere.mp4")
     assert "Traceback" not in run.stderr
@@ -256,20 +242,14 @@ def test_a_sixth_system_is_three_places(clone: Path) -> None:
     }
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     names = ("toy-lsd", "toy_seed1-lsd", "toy_fold0-expr")
-    output = _run(clone, "dvc", "repro", *(f"finetune@{name}" for name in names))
+    output = run_in(clone, "dvc", "repro", *(f"finetune@{name}" for name in names))
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
     assert ran == {"code", "check_params", *(f"finetune@{name}" for name in names)}
     weights = [clone / f"artifacts/systems/lsd/{name}/weights.safetensors" for name in ("toy", "toy_seed1")]
     assert weights[0].read_bytes() != weights[1].read_bytes()
     code = (clone / "artifacts/code/finetune-toy.txt").read_text()
     assert "models/toy.py" in code and "pipeline/systems/toy.py" in code and "pipeline/systems/dan.py" not in code
-    why = subprocess.run(
-        [sys.executable, "-m", "pipeline", "why", "finetune@toy-lsd"],
-        cwd=clone,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-    )
+    why = _mien(clone, "why", "finetune@toy-lsd")
     assert (why.returncode, why.stdout) == (0, "finetune@toy-lsd is up to date\n"), why.stderr
 
 
@@ -286,13 +266,7 @@ def test_why_names_code_library_param_and_data(clone: Path) -> None:
     held = faces.read_bytes()
     faces.unlink()  # a link into the cache and the work store: never written through
     faces.write_bytes(held + b"x")
-    why = subprocess.run(
-        [sys.executable, "-m", "pipeline", "why", "finetune@toy-lsd"],
-        cwd=clone,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-    )
+    why = _mien(clone, "why", "finetune@toy-lsd")
     faces.unlink()
     faces.write_bytes(held)
     for path, text in before.items():
@@ -307,8 +281,7 @@ def test_why_names_code_library_param_and_data(clone: Path) -> None:
         "upstream: detect_align is stale too",
     ):
         assert any(line.strip().startswith(reason) for line in told), (reason, told)
-    unknown = [sys.executable, "-m", "pipeline", "why", "nowhere"]
-    run = subprocess.run(unknown, cwd=clone, env=_environment(), capture_output=True, text=True)
+    run = _mien(clone, "why", "nowhere")
     assert (
         run.returncode == 2 and run.stderr.startswith("error: nowhere: no such stage") and run.stderr.count("\n") == 1
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.reach import stage_names
 from pipeline.core.code import ROOT, code_lines, stage_modules
 from pipeline.core.files import file_digest
 
@@ -26,6 +27,14 @@ def test_locked_code_is_the_code() -> None:
                     locked[dep["path"]] = dep["md5"]
                     assert dep["md5"] == present[dep["path"]], f"{name}: its code changed; run `dvc repro`"
     assert locked.keys() == present.keys()
+
+
+def test_the_lock_knows_the_stages_that_there_are() -> None:
+    """DVC leaves the entry of a stage that was renamed or dropped: nobody would notice that it tells of nothing."""
+    locked = [
+        name for lock in ("dvc.lock", "demo/dvc.lock") for name in yaml.safe_load((ROOT / lock).read_text())["stages"]
+    ]
+    assert sorted(locked) == sorted(stage_names())
 
 
 def test_locked_files_are_the_files() -> None:

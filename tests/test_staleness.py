@@ -22,7 +22,7 @@ def test_a_system_s_network_makes_its_own_trainings_stale():
 
 def test_a_shared_network_makes_those_stale_that_reach_it():
     found = stale("models/vit.py")
-    assert {"pretrain_mae", "cache_features@mae", "finetune@vit-au", "finetune@emma-mtl"} <= found
+    assert {"pretrain_mae@mae", "cache_features@mae", "finetune@vit-au", "finetune@emma-mtl"} <= found
     assert not {
         stage for stage in found if stage.startswith(("ingest", "detect", "ensemble", "submit", "report", "syn"))
     }

@@ -8,6 +8,7 @@ the line. Weight files from outside are declared in weights.yaml with their dige
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -59,14 +60,21 @@ class FeedbackTraining(Section):
 
 
 class Graph(Section):
-    """Everything that `dvc.yaml` iterates over."""
+    """Everything that `dvc.yaml` iterates over.
+
+    Whatever the data do not support is left out: a section may be empty but for `tracks`. `encoders` are the two data
+    sets that the encoder is pretrained on (one alone is given twice); `shown` the two folders that the report tells of
+    beside scores.
+    """
 
     tracks: list[str] = Field(min_length=1)
+    encoders: dict[Literal["mae"], Annotated[list[str], Field(min_length=2, max_length=2)]]
     features: dict[str, CachedFeatures]
     au_teachers: list[str] = Field(max_length=1)
     pool_labellers: dict[str, str]
     feedback: dict[str, FeedbackTraining]
     trainings: dict[str, Training]
+    shown: list[str] = Field(min_length=2, max_length=2)
 
 
 @dataclass(frozen=True)

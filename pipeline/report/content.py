@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,20 +93,19 @@ def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[f
     return [row["step"] for row in kept], [row[key] for row in kept]
 
 
-def training_pictures(tracks: list[str]) -> list[tuple[str, str]]:
+def training_pictures(tracks: list[str], shown: Sequence[Path]) -> list[tuple[str, str]]:
     """Titles and figures: the pretraining loss, each track's validation score, the thresholds of its pseudo-labels."""
     pictures = []
-    encoder = read_curve(ENCODER / "curve.csv")
-    pictures.append(
-        ("MAE pretraining: reconstruction loss", figures.curves({"loss": _series(encoder, "loss")}, "loss"))
-    )
+    if ENCODER in shown:
+        encoder: Lines = {"loss": _series(read_curve(ENCODER / "curve.csv"), "loss")}
+        pictures.append(("MAE pretraining: reconstruction loss", figures.curves(encoder, "loss")))
     for track in tracks:
         lines: Lines = {
             path.parent.name: _series(read_curve(path), "score")
             for path in sorted((SYSTEMS / track).glob("*/curve.csv"))
         }
         pictures.append((f"{track.upper()}: validation score while training", figures.curves(lines, "score")))
-    for path in sorted(PSEUDO.glob("*/thresholds.csv")):
+    for path in sorted(PSEUDO.glob("*/thresholds.csv")) if PSEUDO in shown else ():
         history = read_curve(path)
         lines = {name: _series(history, name) for name in (history[0] if history else ()) if name != "step"}
         title = f"Pseudo-labels of {path.parent.name.upper()}: each class's threshold"
@@ -159,10 +159,11 @@ def _liveliest(track: TrackPage) -> str:
     return str(max(variety, key=lambda video: variety[video]))
 
 
-def data_facts() -> dict[str, Any]:
+def data_facts(shown: Sequence[Path]) -> dict[str, Any]:
     """The data card, the failures and what the teachers said."""
     failures = read_parquet(FAILURES).to_pylist()
-    teachers = {path.parent.name: json.loads(path.read_text()) for path in sorted(PSEUDO.glob("*/metrics.json"))}
+    told = sorted(PSEUDO.glob("*/metrics.json")) if PSEUDO in shown else []
+    teachers = {path.parent.name: json.loads(path.read_text()) for path in told}
     return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
 
 
@@ -171,17 +172,21 @@ def read_ablations() -> list[dict[str, Any]]:
     return json.loads(ABLATIONS.read_text())["comparisons"]
 
 
-def gather(tracks: list[str]) -> dict[str, Any]:
-    """Everything that the page shows."""
+def _picture(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def gather(tracks: list[str], shown: Sequence[Path]) -> dict[str, Any]:
+    """Everything that the page shows; `shown` are the folders that it tells of beside scores."""
     by_name = {name: TrackPage(name) for name in tracks}
     strips = {name.upper(): crop_strip(by_name[name]) for name in ("expr", "lsd") if name in by_name}
     return {
         "tracks": [track.summary() for track in by_name.values()],
         "pictures": {name.upper(): track.pictures() for name, track in by_name.items()},
-        "training": training_pictures(tracks),
+        "training": training_pictures(tracks, shown),
         "strips": strips,
         "timeline": video_timeline(by_name.get("expr"), by_name.get("va")),
-        "reconstruction": base64.b64encode((ENCODER / "reconstruction.png").read_bytes()).decode(),
+        "reconstruction": _picture(ENCODER / "reconstruction.png") if ENCODER in shown else "",
         "ablations": read_ablations(),
-        **data_facts(),
+        **data_facts(shown),
     }

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.environment import STATE
@@ -41,7 +43,7 @@ def this_process() -> str:
 def _is_gone(process: str) -> bool:
     """Whether a process of this host has ended; one of another host may live."""
     host, _, pid = process.rpartition(":")
-    return host == socket.gethostname() and pid.isdigit() and not Path(f"/proc/{pid}").exists() and os.name == "posix"
+    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
 def check_sqlite(uri: str) -> None:

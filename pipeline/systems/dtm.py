@@ -69,14 +69,17 @@ def build_threshold(settings: Settings, classes: int) -> FixedThreshold:
 
 
 def recipe(settings: Settings, job: Job) -> Recipe:
-    """Labelled faces and the pool's in three views; thresholds follow the averaged model once an epoch."""
+    """Labelled faces and the pool's in three views; thresholds follow the averaged model once an epoch.
+
+    Without a pool, or where its faces weigh nothing, it is trained on labelled faces alone.
+    """
     made, data = frame_recipe(build(settings, job), settings.train, job)
     labelled, weaken = made.batches, made.prepare
-    pool = UnlabelledFaces(data.pixels, job.needs)
+    pool = UnlabelledFaces(data.pixels, job.needs) if settings.unlabelled_weight else None
 
     def batches(generator: np.random.Generator, step: int) -> Batch:
         batch = labelled(generator, step)
-        if step < settings.supervised_steps or not settings.unlabelled_weight:
+        if step < settings.supervised_steps or pool is None:
             return batch
         return batch | {"unlabelled": pool.sample(generator, settings.unlabelled_batch)}
 

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from models.mae import MAE
 from models.vit import build_vit
-from pipeline.abaw.tracks import Dataset
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.core.files import atomic_write_bytes
@@ -29,7 +28,6 @@ class PretrainMae(Section):
     """Masked autoencoder pretraining (He et al. 2022, arXiv 2111.06377)."""
 
     seed: int
-    sources: list[Dataset] = Field(min_length=2, max_length=2)  # deps in dvc.yaml: one alone is given twice
     mask_ratio: float = Field(gt=0, lt=1)
     decoder_width: int = Field(ge=4, multiple_of=4)
     decoder_depth: int = Field(ge=1)

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.abaw_fixture import AU_ROW, jpeg, lines, make_release
 
 from pipeline.abaw.names import MAX_FRAME, unsafe
 from pipeline.abaw.readers import parse_template, scan_mtl
@@ -24,6 +23,7 @@ from pipeline.release.importer import import_release
 from pipeline.release.pack import PackStore
 from pipeline.release.validate.validate import validate_release
 from pipeline.tables.manifest import MediaItem
+from tests.abaw_fixture import AU_ROW, jpeg, lines, make_release
 
 HOSTILE = {
     "../../../../x/00001.jpg": "leads out of its folder",

@@ -1,0 +1,214 @@
+"""`mien init`: a params.yaml that holds exactly what the data support, with a reason for each thing left out.
+
+It starts from shipped params (`demo` or `gpu`) and keeps their comments; what changes is `data`, `graph`, and the few
+settings that name data. `build` is a pure function of what a release holds, so that it can be tried without one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from pipeline.abaw.tracks import TRACKS, TRAINED_TRACKS, VIDEO_TRACKS
+from pipeline.core.errors import MienError
+from pipeline.core.files import atomic_path
+from pipeline.core.paths import ENCODER, FACES, FEATURES, FEEDBACK, PSEUDO, SYSTEMS
+from pipeline.release.discover import Release
+
+SIZES = {"demo": Path("params.yaml"), "gpu": Path("params/affwild2.yaml")}
+# What `vit` is where nothing can be pretrained on: a face ResNet from random weights.
+UNPRETRAINED = {
+    "demo": {
+        "name": "face_resnet",
+        "image_pixels": 64,
+        "channels": [12, 24, 64],
+        "units": [1, 1, 2],
+        "readout_grid": 4,
+    },
+    "gpu": {"name": "face_resnet", "image_pixels": 112},
+}
+POOL, LSD = "extra", TRACKS["lsd"].dataset
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a release holds, as far as a graph depends on it: tracks with labels, with a template, and a pool."""
+
+    labels: frozenset[str]
+    templates: frozenset[str]
+    pool: bool
+
+    @classmethod
+    def of(cls, release: Release) -> "Held":
+        """Looked up in a release."""
+        labels: set[str] = {annotation.track for annotation in release.annotations}
+        labels |= {"mtl"} if release.mtl_lists else set()
+        labels |= {"lsd"} if release.lsd_classes else set()
+        templates = {track for track in TRAINED_TRACKS if release.template(track)}
+        return cls(frozenset(labels), frozenset(templates), bool(release.unlabelled))
+
+
+@dataclass
+class Plan:
+    """The graph for some data, and what was left out of it, each with its reason."""
+
+    graph: dict[str, Any] = field(default_factory=dict)
+    members: dict[str, list[str]] = field(default_factory=dict)
+    datasets: dict[str, list[str]] = field(default_factory=dict)
+    pretrained: bool = True
+    left_out: list[str] = field(default_factory=list)
+
+
+def wanted_tracks(held: Held, wanted: Sequence[str], plan: Plan) -> list[str]:
+    """Tracks that the data support, among those asked for; a missing template or label is told."""
+    tracks = []
+    for track in TRAINED_TRACKS:
+        if wanted and track not in wanted:
+            continue
+        if track in held.labels and track in held.templates:
+            tracks.append(track)
+        elif track in held.labels:
+            plan.left_out.append(f"{track.upper()}: labels and no template; add the official test list to submit")
+        elif track in held.templates:
+            plan.left_out.append(f"{track.upper()}: a template and no labels to train on")
+        elif wanted:
+            plan.left_out.append(f"{track.upper()}: neither labels nor a template")
+    if not tracks:
+        reasons = "; ".join(plan.left_out) or "no labels and no template of any track"
+        raise MienError(f"nothing can be trained and submitted: {reasons}")
+    return tracks
+
+
+def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
+    """What to train on what: every system of the shipped graph that the data support, and `vit` where none does."""
+    plan = Plan()
+    tracks = wanted_tracks(held, wanted, plan)
+    sources = [dataset for dataset, there in ((POOL, held.pool), (LSD, "lsd" in held.labels)) if there]
+    encoder = [ENCODER.as_posix()] if sources else []
+    if not sources:
+        plan.left_out.append("MAE pretraining: neither an unlabelled pool nor LSD; `vit` is a face ResNet instead")
+        plan.pretrained = False
+    elif len(sources) == 1:
+        plan.left_out.append(f"half of MAE pretraining: {sources[0]} alone")
+    seen = {TRACKS[track].dataset for track in tracks if track in VIDEO_TRACKS}
+    features = [*(["aff-wild2"] if seen else []), *sources]
+    teacher = bool(sources) and "au" in held.labels and bool({*sources} & {POOL, LSD})
+    feedback = "expr" in tracks and held.pool
+    plan.graph = {
+        "tracks": tracks,
+        "encoders": {"mae": _two(sources)} if sources else {},
+        "features": {},
+        "au_teachers": [],
+        "pool_labellers": {},
+        "feedback": {},
+        "trainings": {},
+        "shown": _two([*encoder, *([PSEUDO.as_posix()] if teacher else [])] or [SYSTEMS.as_posix()]),
+    }
+    if sources:
+        plan.graph["features"]["mae"] = {"weights": ENCODER.as_posix(), "faces": FACES.as_posix()}
+        plan.datasets["mae"] = features
+    if teacher and ("au" in tracks or "lsd" in tracks):
+        plan.graph["au_teachers"] = ["mae"]
+        if "aff-wild2" not in features:
+            plan.datasets["mae"] = ["aff-wild2", *features]
+    if feedback:
+        faces = (FACES / POOL).as_posix()
+        weights, seen_faces = (FEEDBACK / "expr").as_posix(), (FACES / "aff-wild2").as_posix()
+        plan.graph["feedback"]["expr"] = {"faces": "aff-wild2", "needs": [faces, faces], "features": "feedback"}
+        plan.graph["features"]["feedback"] = {"weights": weights, "faces": seen_faces}
+        plan.graph["pool_labellers"]["expr"] = "dtm"
+        plan.datasets["feedback"] = ["aff-wild2"]
+    _trainings(plan, held, tracks, encoder, bool(plan.graph["au_teachers"]))
+    return plan
+
+
+def _two(entries: Sequence[str]) -> list[str]:
+    """Two entries from one or two."""
+    return [entries[0], entries[-1]]
+
+
+def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], teacher: bool) -> None:
+    """A line for each system that the data support; the ensemble's members go with them."""
+    pool = [(FACES / POOL).as_posix()] if held.pool else []
+    taught = [(PSEUDO / "au" / f"{POOL}.parquet").as_posix()] if teacher and pool else []
+    if "expr" in tracks:
+        if pool:
+            plan.members["expr"] = ["feedback"]
+            _add(plan, "dtm", "expr", pool)
+        else:
+            plan.left_out.append("dtm and feedback: no unlabelled pool; EXPR is trained on labelled faces alone")
+            _add(plan, "vit", "expr", encoder)
+    if "au" in tracks:
+        _add(plan, "vit", "au", [*encoder, *pool, *taught] if taught else encoder)
+    if "va" in tracks:
+        _add(plan, "vit", "va", encoder)
+    if "mtl" in tracks:
+        _add(plan, "vit", "mtl", encoder)
+        if encoder and "lsd" in tracks:
+            _add(plan, "emma", "mtl", [*encoder, (SYSTEMS / "lsd" / "dan").as_posix()])
+        else:
+            plan.left_out.append("emma: no LSD to train its frozen expression network on")
+    if "lsd" in tracks:
+        _add(plan, "dan", "lsd", [])
+        if teacher:
+            _add(plan, "au_cvt", "lsd", [(PSEUDO / "au" / f"{LSD}.parquet").as_posix()])
+        else:
+            plan.left_out.append("au_cvt: no AU labels for its teacher; an OpenFace CSV would serve (au_labels)")
+        _add(plan, "multitask", "lsd", [*encoder, (FEATURES / "mae" / LSD).as_posix()])
+        _add(plan, "cotex", "lsd", encoder)
+
+
+def _add(plan: Plan, system: str, track: str, needs: Sequence[str]) -> None:
+    faces = TRACKS[track].dataset
+    filled = [*needs, *[needs[-1] if needs else (FACES / faces).as_posix()] * 3][:3]
+    line = {"system": system, "track": track, "member": system, "faces": faces, "needs": filled}
+    plan.graph["trainings"][f"{system}-{track}"] = line
+    plan.members.setdefault(track, []).append(system)
+
+
+def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> None:
+    """The shipped params of a size with this plan in them, comments kept."""
+    shipped = SIZES[size]
+    editor = YAML()  # keeps comments and builds no objects
+    editor.width, editor.preserve_quotes = 120, True
+    editor.indent(mapping=2, sequence=2, offset=0)
+    try:
+        tree = editor.load(shipped.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MienError(f"{shipped}: {error.strerror}; run from the project's root", exit_code=2) from None
+    tree["data"]["root"], tree["data"]["name"] = root, name
+    graph = tree["graph"]
+    for key, value in plan.graph.items():
+        graph[key] = _in_lines(value) if key == "trainings" else _flowing(value)
+    backbones = tree["cache_features"]["backbones"]
+    for backbone in [key for key in backbones if key not in plan.datasets]:
+        del backbones[backbone]
+    for backbone, datasets in plan.datasets.items():
+        backbones[backbone]["datasets"] = _flowing(datasets)
+    if not plan.pretrained:
+        tree["systems"]["vit"]["backbone"] = _flowing(UNPRETRAINED[size])
+        tree["systems"]["vit"]["train"]["optimise"]["layer_decay"] = 1.0
+    tree["ensemble"]["members"] = _flowing(plan.members)
+    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        editor.dump(tree, file)
+
+
+def _flowing(value: Any) -> Any:
+    """A value that is written on one line."""
+    if isinstance(value, dict):
+        mapping = CommentedMap({key: _flowing(inner) for key, inner in value.items()})
+        mapping.fa.set_flow_style()
+        return mapping
+    if isinstance(value, list):
+        sequence = CommentedSeq(value)
+        sequence.fa.set_flow_style()
+        return sequence
+    return value
+
+
+def _in_lines(value: dict[str, Any]) -> CommentedMap:
+    """A mapping with one line an entry."""
+    return CommentedMap({key: _flowing(inner) for key, inner in value.items()})

@@ -1,0 +1,106 @@
+"""Parts of a release, each from `mien init` to a checked submission: what is not there is left out and told, once."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.abaw.check.check import check_file
+from pipeline.core.code import ROOT
+from tests.clones import commit, make_clone, run_in
+from tests.tiny import TINY_FACE, TINY_PARAMS, TINY_TRAIN, merge
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+VIDEO_FOLDERS = {"expr": "EXPR_Recognition", "au": "AU_Detection", "va": "VA_Estimation"}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature demo release, whole."""
+    clone = make_clone(tmp_path_factory.mktemp("rendered"))
+    run_in(clone, "dvc", "repro", "demo/dvc.yaml:synthesize")
+    return clone / "data/raw/demo"
+
+
+def cut(rendered: Path, target: Path, tracks: set[str], pool: bool) -> None:
+    """A copy of the release with some tracks alone, and with or without its pool."""
+    shutil.copytree(rendered, target)
+    for track, name in VIDEO_FOLDERS.items():
+        if track not in tracks:
+            shutil.rmtree(target / f"annotations/{name}_Challenge")
+            for path in (target / "test_release").rglob(f"*{'Expr' if track == 'expr' else track.upper()}_test_set*"):
+                path.unlink()
+            for path in (target / "test_release/names_of_videos_in_each_test_set").glob(f"{_list_name(track)}*"):
+                path.unlink()
+    if not tracks & set(VIDEO_FOLDERS):
+        shutil.rmtree(target / "videos")
+    for track, folder in (("lsd", "lsd_abaw4"), ("mtl", "mtl_s-aff-wild2")):
+        if track not in tracks:
+            shutil.rmtree(target / folder)
+    if not pool:
+        shutil.rmtree(target / "unlabelled")
+
+
+def _list_name(track: str) -> str:
+    return {"expr": "Expression", "au": "Action", "va": "Valence"}[track]
+
+
+def documented(release: Path) -> list[list[str]]:
+    """The README's lines for one's own data, up to `make repro`."""
+    block = (ROOT / "README.md").read_text().partition("## Your own data")[2].split("```")[1]
+    lines = [line.partition("#")[0].replace("/path/to/release", str(release)).split() for line in block.splitlines()]
+    commands = [[Path(line[0]).name, *line[1:]] for line in lines if line]
+    assert commands.pop() == ["make", "repro"]
+    assert [command[:2] for command in commands] == [
+        ["mien", "data"],
+        ["mien", "data"],
+        ["dvc", "add"],
+        ["mien", "init"],
+    ]
+    return commands
+
+
+def make_tiny(path: Path) -> None:
+    """The written params at tiny sizes; what `init` left out or chose stays."""
+    tree = yaml.safe_load(path.read_text())
+    changes: dict[str, Any] = dict(TINY_PARAMS)
+    changes["systems"] = dict(changes["systems"])
+    if "mae" not in tree["cache_features"]["backbones"]:
+        del changes["cache_features"]
+    if tree["systems"]["vit"]["backbone"]["name"] == "face_resnet":
+        changes["systems"]["vit"] = {"backbone": TINY_FACE, "train": TINY_TRAIN}
+        tree["systems"]["vit"]["backbone"].setdefault("readout_grid", 1)
+    path.write_text(yaml.safe_dump(merge(tree, changes), sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "pool", "told"),
+    [
+        ("va", False, "left out: MAE pretraining: neither an unlabelled pool nor LSD"),
+        ("expr", False, "left out: dtm and feedback: no unlabelled pool"),
+        ("lsd", False, "left out: au_cvt: no AU labels for its teacher"),
+        ("expr au va mtl", True, "left out: emma: no LSD to train its frozen expression network on"),
+    ],
+)
+def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, told):
+    clone = make_clone(tmp_path / "clone")
+    names = tracks.split()
+    if tracks == "va":  # as the README says, from a folder elsewhere
+        cut(rendered, tmp_path / "release", set(names), pool)
+        output = [run_in(clone, *line) for line in documented(tmp_path / "release")][-1]
+    else:
+        cut(rendered, clone / "data/raw/mine", set(names), pool)
+        output = run_in(clone, "mien", "init", "data/raw/mine")
+    assert told in output and output.splitlines()[0] == f"params.yaml: tracks {', '.join(names)}"
+    make_tiny(clone / "params.yaml")
+    commit(clone)
+    run_in(clone, "dvc", "repro")
+    for track in names:
+        template = clone / f"artifacts/manifest/templates/{track}.txt"
+        assert check_file(clone / f"submissions/{track}/predictions.txt", template) == []
+    assert {path.name for path in (clone / "submissions").iterdir() if path.is_dir()} == set(names)
+    page = (clone / "reports/index.html").read_text()
+    assert all(f"<h2>{track.upper()}</h2>" in page for track in names)
+    assert "Running stage" not in run_in(clone, "dvc", "repro")
