@@ -9,22 +9,11 @@ from torch import Tensor, nn
 from models.feedback import Feedback
 from models.system import Batch
 from pipeline.train.loop import Loop, train
-from pipeline.train.optimiser import Optimise, learning_rate
+from pipeline.train.optimiser import learning_rate
 from tests.models.parts import enliven, gradients, pictures, pixel_backbone, plain_cross_entropy
+from tests.train import toys
 
-SGD = Optimise(
-    optimiser="sgd",
-    batch=256,
-    steps=4,
-    warmup_steps=0,
-    base_learning_rate=0.4,
-    min_learning_rate=0.01,
-    momentum=0.0,
-    weight_decay=0.0,
-    layer_decay=1.0,
-    clip_norm=1e9,
-    ema_decay=0.0,
-)
+SGD = toys.SGD.model_copy(update={"steps": 4, "warmup_steps": 0, "base_learning_rate": 0.4})
 
 
 def build_feedback(**changes: Any) -> Feedback:

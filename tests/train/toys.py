@@ -24,14 +24,6 @@ OPTIMISE = Optimise(
     clip_norm=1.0,
     ema_decay=0.0,
 )
-
-
-def flip_a_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
 SGD = Optimise(
     optimiser="sgd",
     batch=256,
@@ -77,6 +69,12 @@ def training(folder: Path, module: type[Trainee] = Line, **changes: Any) -> Loop
         "checkpoint_seconds": 1e9,
     }
     return Loop(**settings | changes)
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
 
 
 class Killed(Exception):
