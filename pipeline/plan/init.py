@@ -58,7 +58,6 @@ class Plan:
     graph: dict[str, Any] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
     datasets: dict[str, list[str]] = field(default_factory=dict)
-    pretrained: bool = True
     left_out: list[str] = field(default_factory=list)
 
 
@@ -90,30 +89,24 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
     encoder = [ENCODER.as_posix()] if sources else []
     if not sources:
         plan.left_out.append("MAE pretraining: neither an unlabelled pool nor LSD; `vit` is a face ResNet instead")
-        plan.pretrained = False
     elif len(sources) == 1:
         plan.left_out.append(f"half of MAE pretraining: {sources[0]} alone")
-    seen = {TRACKS[track].dataset for track in tracks if track in VIDEO_TRACKS}
-    features = [*(["aff-wild2"] if seen else []), *sources]
-    teacher = bool(sources) and "au" in held.labels and bool({*sources} & {POOL, LSD})
+    teacher = bool(sources) and "au" in held.labels and ("au" in tracks or "lsd" in tracks)
     feedback = "expr" in tracks and held.pool
     plan.graph = {
         "tracks": tracks,
         "encoders": {"mae": _two(sources)} if sources else {},
         "features": {},
-        "au_teachers": [],
+        "au_teachers": ["mae"] if teacher else [],
         "pool_labellers": {},
         "feedback": {},
         "trainings": {},
-        "shown": _two([*encoder, *([PSEUDO.as_posix()] if teacher else [])] or [SYSTEMS.as_posix()]),
+        "shown": _two([*encoder, *([PSEUDO.as_posix()] if teacher or feedback else [])] or [SYSTEMS.as_posix()]),
     }
     if sources:
         plan.graph["features"]["mae"] = {"weights": ENCODER.as_posix(), "faces": FACES.as_posix()}
-        plan.datasets["mae"] = features
-    if teacher and ("au" in tracks or "lsd" in tracks):
-        plan.graph["au_teachers"] = ["mae"]
-        if "aff-wild2" not in features:
-            plan.datasets["mae"] = ["aff-wild2", *features]
+        of_videos = teacher or any(track in VIDEO_TRACKS for track in tracks)
+        plan.datasets["mae"] = [*(["aff-wild2"] if of_videos else []), *sources]
     if feedback:
         faces = (FACES / POOL).as_posix()
         weights, seen_faces = (FEEDBACK / "expr").as_posix(), (FACES / "aff-wild2").as_posix()
@@ -121,7 +114,7 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
         plan.graph["features"]["feedback"] = {"weights": weights, "faces": seen_faces}
         plan.graph["pool_labellers"]["expr"] = "dtm"
         plan.datasets["feedback"] = ["aff-wild2"]
-    _trainings(plan, held, tracks, encoder, bool(plan.graph["au_teachers"]))
+    _trainings(plan, held, tracks, encoder, teacher)
     return plan
 
 
@@ -188,7 +181,7 @@ def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> N
         del backbones[backbone]
     for backbone, datasets in plan.datasets.items():
         backbones[backbone]["datasets"] = _flowing(datasets)
-    if not plan.pretrained:
+    if not plan.graph["encoders"]:
         tree["systems"]["vit"]["backbone"] = _flowing(UNPRETRAINED[size])
         tree["systems"]["vit"]["train"]["optimise"]["layer_decay"] = 1.0
     tree["ensemble"]["members"] = _flowing(plan.members)

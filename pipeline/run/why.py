@@ -81,7 +81,7 @@ def code_reasons(repo: Repo, stage: Stage) -> list[str]:
 
 
 def _former_text(repo: Repo, dep: Any, path: Path) -> str | None:
-    """The code file as the lock knows it, from the workspace or DVC's cache."""
+    """The code file as the lock knows it, from DVC's cache; None where it lacks it."""
     if not dep.hash_info:
         return None
     cached = Path(repo.cache.local.oid_to_path(dep.hash_info.value))

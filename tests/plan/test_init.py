@@ -39,6 +39,21 @@ def needs_of(graph: dict) -> dict[str, set[str]]:
     }
 
 
+@given(
+    labels=st.frozensets(st.sampled_from(TRAINED_TRACKS)),
+    templates=st.frozensets(st.sampled_from(TRAINED_TRACKS), min_size=1),
+    pool=st.booleans(),
+    wanted=st.lists(st.sampled_from(TRAINED_TRACKS), unique=True),
+)
+def test_the_report_shows_what_is_made_and_no_more(labels, templates, pool, wanted):
+    try:
+        graph = build(Held(labels | templates, templates, pool), wanted).graph
+    except MienError:
+        return  # tracks were asked for of which there is nothing
+    assert ("artifacts/mae" in graph["shown"]) == bool(graph["encoders"])
+    assert ("artifacts/pseudo" in graph["shown"]) == bool(graph["au_teachers"] or graph["pool_labellers"])
+
+
 @pytest.mark.parametrize(
     ("data", "trainings", "reasons"),
     [
