@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.abaw.tracks import TRACKS, TrackName
 from pipeline.core.files import write_json
 from pipeline.ensemble.fit import Timeline, combined_tasks, fit_track
-from pipeline.ensemble.judge import read_members, validation_labels
+from pipeline.ensemble.members import read_members, validation_labels
 from pipeline.settings import load_params
 from pipeline.tables.fitted import thresholds_of
 from pipeline.tables.scores import Tasks, decide, official_score
@@ -39,10 +39,10 @@ def truth(track: str) -> Tasks:
 def scores(track: TrackName) -> dict[str, float]:
     """Official metric of the ensemble and of each member."""
     settings = load_params().ensemble
-    names = settings.members[track]
-    table, members, _ = read_members(track, names, "validation")
+    trainings = settings.trainings_of(track)
+    table, members, _ = read_members(track, trainings, "validation")
     axis, labels = Timeline.of(table, track), validation_labels(track)
-    test_table, test_members, _ = read_members(track, names, "test")
+    test_table, test_members, _ = read_members(track, trainings, "test")
     test_axis, hidden = Timeline.of(test_table, track), truth(track)
 
     def score(chosen: list[int]) -> float:
@@ -50,8 +50,8 @@ def scores(track: TrackName) -> dict[str, float]:
         found = combined_tasks(fitted, test_axis, [test_members[i] for i in chosen])
         return official_score(track, hidden, decide(found, thresholds_of(fitted)))["score"]
 
-    alone = {name: score([number]) for number, name in enumerate(names)}
-    return {"ensemble": score(list(range(len(names))))} | alone
+    alone = {name: score([number]) for number, name in enumerate(trainings)}
+    return {"ensemble": score(list(range(len(trainings))))} | alone
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ def _add_init(subparsers: Any) -> None:
 def _add_repro(subparsers: Any) -> None:
     repro = subparsers.add_parser("repro", help="rebuild what is stale as a Prefect flow over DVC's graph")
     repro.add_argument("--jobs", type=int, default=1, metavar="N", help="stages at a time (default 1)")
+    repro.add_argument("--until", nargs="+", default=[], metavar="STAGE", help="no more than these need: submit@va")
     repro.set_defaults(run=_repro)
 
 
@@ -74,7 +75,7 @@ def _repro(args: argparse.Namespace) -> int:
     from pipeline.run.supervise import run_supervised
     from pipeline.run.times import publish_timings
 
-    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", str(args.jobs)])
+    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", str(args.jobs), *args.until])
     if code == 0:
         publish_timings()
     return code

@@ -66,7 +66,7 @@ def _class_of(system: str) -> type[Section]:
 
 def check_graph(params: Params) -> None:
     """What one section says of another: raises `ValueError` with the first thing that does not fit."""
-    graph, members = params.graph, params.ensemble.members
+    graph, ensemble = params.graph, params.ensemble
     for name, training in graph.trainings.items():
         where = f"graph.trainings.{name}"
         if training.track not in TRAINED_TRACKS:
@@ -86,10 +86,10 @@ def check_graph(params: Params) -> None:
         raise ValueError("graph.trainings: two trainings of a track have the same member name")
     made |= {(track, "feedback") for track in graph.feedback}
     for track in graph.tracks:
-        if not members.get(track):  # type: ignore[call-overload]
+        if not ensemble.trainings_of(track):
             raise ValueError(f"ensemble.members has no {track}, which graph.tracks wants")
-    for track, names in members.items():
-        for name in names:
+    for track in ensemble.members:
+        for name in (name for names in ensemble.trainings_of(track).values() for name in names):
             if (track, name) not in made:
                 known = ", ".join(sorted(member for owner, member in made if owner == track)) or "none"
                 raise ValueError(f"ensemble.members.{track}: nothing in graph makes {name}; there are: {known}")

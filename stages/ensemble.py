@@ -13,7 +13,8 @@ from pipeline.core.files import atomic_dir, write_json
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
 from pipeline.ensemble.fit import Ensemble, Timeline, combined_tasks
-from pipeline.ensemble.judge import judge, read_members, validation_labels
+from pipeline.ensemble.judge import judge
+from pipeline.ensemble.members import read_members, validation_labels
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.tables.fitted import as_json
@@ -23,14 +24,15 @@ from pipeline.tables.scores import write_predictions
 def run_ensemble(name: str) -> None:
     """Fit, predict validation and test, publish."""
     settings, track = read_section("ensemble", Ensemble), trained_track(name).name
-    names = settings.members.get(track)
+    trainings = settings.trainings_of(track)
+    names = list(trainings)
     if not names:
         raise MienError(f"params.yaml: ensemble.members has no {track}", exit_code=2)
     with stage_run(f"ensemble@{track}", {"ensemble": settings.model_dump(), "track": track}) as run:
-        table, members, present = read_members(track, names, "validation")
+        table, members, present = read_members(track, trainings, "validation")
         labels = validation_labels(track)
         fitted, metrics = judge(track, Timeline.of(table, track), members, labels, settings)
-        test_table, test_members, test_present = read_members(track, names, "test")
+        test_table, test_members, test_present = read_members(track, trainings, "test")
         with atomic_dir(ENSEMBLE / track) as out:
             write_json(out / "fitted.json", as_json(fitted, names))
             write_json(out / "metrics.json", metrics)

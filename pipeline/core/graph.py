@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
@@ -19,10 +19,20 @@ NEEDS = 3  # deps of a training in dvc.yaml; DVC knows no optional dep and no li
 
 
 class Fold(Section):
-    """Training recordings left out: those of fold `number` of `of`, whole base videos."""
+    """One of `of` folds over the recordings of training and validation: those of fold `number` judge, all others train.
+
+    What the trainings of all folds say of validation is honest: each row is judged by the one that has not seen its
+    recording. They are made one member of the ensemble: `{vit: [vit-0, vit-1, vit-2, vit-3, vit-4]}`.
+    """
 
     number: int = Field(ge=0)
     of: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _counts_from_nought(self) -> "Fold":
+        if self.number >= self.of:
+            raise ValueError(f"number counts from 0: the last of {self.of} is {self.of - 1}")
+        return self
 
 
 class Training(Section):

@@ -6,20 +6,24 @@ for each group of base videos everything is fitted on the others and applied to 
 all of them.
 """
 
-import itertools
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.abaw.folds import grouped_folds
 from pipeline.abaw.gaps import smooth
 from pipeline.abaw.tracks import TRACK_OF_TASK, TrackName
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
+from pipeline.ensemble.weights import best_weights
 from pipeline.tables.fitted import THRESHOLD, Fitted, thresholds_of
 from pipeline.tables.scores import Tasks, decide, official_score
+
+# A member is a training by its name, or a name of its own for the mean of several: {vit: [vit-0, vit-1, vit-2]}.
+Member = str | Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1, max_length=1)]
 
 
 class Ensemble(Section):
@@ -31,7 +35,20 @@ class Ensemble(Section):
     half_windows_frames: list[int] = Field(min_length=1)
     au_thresholds: list[float] = Field(min_length=1)
     bootstrap_draws: int = Field(ge=0)
-    members: dict[TrackName, list[str]]
+    members: dict[TrackName, list[Member]]
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> "Ensemble":
+        for track, members in self.members.items():
+            if len(self.trainings_of(track)) < len(members):
+                raise ValueError(f"members.{track} names a member twice")
+        return self
+
+    def trainings_of(self, track: str) -> dict[str, list[str]]:
+        """Each member of a track, and the trainings whose mean it is; empty where the track has none."""
+        members = self.members.get(track, [])  # type: ignore[call-overload]
+        pairs = [{member: [member]} if isinstance(member, str) else member for member in members]
+        return {name: trainings for pair in pairs for name, trainings in pair.items()}
 
 
 @dataclass
@@ -54,13 +71,6 @@ class Timeline:
     def take(self, rows: np.ndarray) -> "Timeline":
         """The timeline of some rows."""
         return Timeline(self.videos[rows], self.frames[rows], self.groups[rows], self.timed)
-
-
-def convex_weights(members: int, step: float) -> list[tuple[float, ...]]:
-    """All weight vectors on a grid of the simplex; single members first, so that a tie keeps the simplest."""
-    parts = round(1 / step)
-    grid = [c for c in itertools.product(range(parts + 1), repeat=members) if sum(c) == parts]
-    return [tuple(x / parts for x in c) for c in sorted(grid, key=lambda c: (sum(x > 0 for x in c), c))]
 
 
 def combine(scores: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
@@ -99,8 +109,7 @@ def fit_task(
         limits = np.array(best_thresholds(labels, values, params.au_thresholds)) if task == "aus" else THRESHOLD
         return official_score(metric, {task: labels}, decide({task: values}, limits))["score"]
 
-    grid = convex_weights(len(scores), params.weight_step)
-    weights = max(grid, key=lambda w: judge(w, 0)) if len(grid) > 1 else grid[0]
+    weights = best_weights(lambda w: judge(w, 0), len(scores), params.weight_step)
     windows = sorted(params.half_windows_frames) if timeline.timed else [0]
     half_window = max(windows, key=lambda h: judge(weights, h)) if len(windows) > 1 else windows[0]
     thresholds: tuple[float, ...] = ()

@@ -1,13 +1,18 @@
 """The graph, read from DVC: the only definition of what depends on what."""
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 from dvc.repo import Repo
 
+from pipeline.core.errors import MienError
 
-def stage_order(root: Path | None = None) -> dict[str, list[str]]:
-    """Each stage of the pipeline and the stages it depends on, upstream first.
+
+def stage_order(root: Path | None = None, until: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Each stage of the pipeline and the stages it depends on, upstream first; with `until`, what these need alone.
 
     Stages are named as `dvc repro` takes them (`finetune@vit-expr`, `demo/dvc.yaml:synthesize`). A stage of another
     dvc.yaml belongs to the pipeline when a stage of the main one needs it.
@@ -15,8 +20,18 @@ def stage_order(root: Path | None = None) -> dict[str, list[str]]:
     with Repo(str(root or Path.cwd())) as repo:
         graph = repo.index.graph
         main = [stage for stage in graph if ":" not in stage.addressing and stage.is_data_source is False]
-        wanted = set(main).union(*(nx.descendants(graph, stage) for stage in main))
+        last = [_named(main, name) for name in until] or main
+        wanted = set(last).union(*(nx.descendants(graph, stage) for stage in last))
         ordered = [stage for stage in nx.dfs_postorder_nodes(graph.subgraph(wanted)) if not stage.is_data_source]
         return {
             s.addressing: sorted(d.addressing for d in graph.successors(s) if not d.is_data_source) for s in ordered
         }
+
+
+def _named(stages: Sequence[Any], name: str) -> Any:
+    for stage in stages:
+        if stage.addressing == name:
+            return stage
+    near = difflib.get_close_matches(name, [stage.addressing for stage in stages], 1)
+    meant = f", perhaps {near[0]}" if near else ""
+    raise MienError(f"there is no stage {name}{meant}; `dvc stage list` names all", exit_code=2)

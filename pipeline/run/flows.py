@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,13 @@ def repro_stage(stage: str) -> State:
 
 
 @flow(name="mien-repro")
-def repro_flow() -> State:
-    """Reproduce the whole graph, each stage after those it depends on; fails as the first stage did that failed."""
+def repro_flow(until: Sequence[str] = ()) -> State:
+    """Reproduce the graph, each stage after those it depends on; fails as the first stage did that failed.
+
+    `until` are the last stages wanted, all of them where it is empty.
+    """
     runs: dict[str, Any] = {}
-    for stage, upstream in stage_order().items():
+    for stage, upstream in stage_order(until=until).items():
         submit: Any = repro_stage.submit
         runs[stage] = submit(stage, wait_for=[runs[name] for name in upstream])
     for run in runs.values():
@@ -78,11 +82,13 @@ def repro_flow() -> State:
     return Completed()
 
 
-def repro(jobs: int = 1) -> None:
+def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
     """Run the flow with up to `jobs` stages at a time; one by one is right for one GPU."""
+    if until:
+        stage_order(until=until)  # a misspelt name is told before a server is started
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
-        state: Any = repro_flow.with_options(task_runner=runner)(return_state=True)
+        state: Any = repro_flow.with_options(task_runner=runner)(until, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -92,4 +98,4 @@ def repro(jobs: int = 1) -> None:
 
 
 if __name__ == "__main__":  # started by `mien repro`, which ends it with all that it starts
-    run_main(lambda: repro(int(sys.argv[1])))
+    run_main(lambda: repro(int(sys.argv[1]), sys.argv[2:]))

@@ -1,7 +1,7 @@
 """Rows of two tables that belong together, for millions of rows: by key, never by position.
 
-`find_rows` by (video, frame): faces and features, of which a frame has one. `align` by (video, frame, ordinal): the
-rows of an official list, which has exact duplicates.
+`find_rows` by (video, frame): faces and features, of which a frame has one. `find_listed` and `align` by (video, frame,
+ordinal): the rows of an official list, which has exact duplicates.
 """
 
 import numpy as np
@@ -38,6 +38,19 @@ def _sorted_keys(table: pa.Table, names: pa.Array) -> tuple[np.ndarray, np.ndarr
     ordinals = table["ordinal"].to_numpy().astype(np.int64)
     order = np.lexsort((ordinals, keys))
     return order, np.stack([keys[order], ordinals[order]], axis=1)
+
+
+def find_listed(table: pa.Table, wanted: pa.Table) -> np.ndarray:
+    """For each row of `wanted` the row of `table` with the same video, frame and ordinal, -1 where there is none."""
+    keys = ["video", "frame", "ordinal"]
+    left, right = (
+        side.select(keys).append_column(name, pa.array(np.arange(len(side))))
+        for side, name in ((wanted, "wanted"), (table, "row"))
+    )
+    joined = left.join(right, keys, join_type="left outer")
+    rows = np.empty(len(wanted), np.int64)
+    rows[joined["wanted"].to_numpy()] = pc.fill_null(joined["row"], -1).to_numpy()
+    return rows
 
 
 def align(axis: pa.Table, table: pa.Table, what: str) -> np.ndarray:

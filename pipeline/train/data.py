@@ -33,10 +33,14 @@ class Axis:
         return len(self.table)
 
 
-def read_axes(track: str, faces: pa.Table) -> tuple[Axis, Axis, Axis]:
-    """Training, validation and test rows of a track; `faces` has the columns `video` and `frame`."""
+def read_axes(track: str, faces: pa.Table, fold: Fold | None = None) -> tuple[Axis, Axis, Axis]:
+    """Training, validation and test rows of a track; `faces` has the columns `video` and `frame`.
+
+    With a fold, training and validation recordings are dealt anew: those of the fold judge, all others train.
+    """
     labels = read_parquet(LABELS / f"{track}.parquet")
-    train, validation = (labels.filter(pc.equal(labels["split"], split)) for split in ("train", "validation"))
+    judging = np.array(pc.equal(labels["split"], "validation")) if fold is None else in_fold(labels, fold)
+    train, validation = (labels.filter(pa.array(rows)) for rows in (~judging, judging))
     return Axis(train, faces), Axis(validation, faces), Axis(read_parquet(TEMPLATES / f"{track}.parquet"), faces)
 
 
@@ -68,27 +72,25 @@ def rarity(labels: Tasks, balance: float) -> np.ndarray:
     return (len(classes) / counts[codes]) ** balance
 
 
-def in_fold(table: pa.Table, fold: Fold | None) -> np.ndarray:
-    """Which rows a training keeps when it leaves out the recordings of one fold; all of them without a fold."""
-    if fold is None:
-        return np.ones(len(table), bool)
-    return grouped_folds(table["base_video"].to_pylist(), fold.of, seed=0) != fold.number
+def in_fold(table: pa.Table, fold: Fold) -> np.ndarray:
+    """Which rows are of the recordings of a fold; whole base videos, the same whatever the training's seed."""
+    return grouped_folds(table["base_video"].to_pylist(), fold.of, seed=0) == fold.number
 
 
 class TrackData:
     """Everything that training for one track reads of its labelled faces.
 
     `rows` are the training rows with a face and a valid label, `labels` theirs; `extra` are further columns of these
-    rows that a system asks for. `fold` leaves some recordings out.
+    rows that a system asks for. With a `fold` its recordings judge and all others train.
     """
 
     def __init__(self, track: str, pixels: int, balance: float, fold: Fold | None = None) -> None:
         self.track, self.pixels, self.balance = track, pixels, balance
         self.crops = Crops(TRACKS[track].dataset)
-        self.train, self.validation, self.test = read_axes(track, self.crops.table)
+        self.train, self.validation, self.test = read_axes(track, self.crops.table, fold)
         self.labels = task_arrays(track, self.train.table)
         self.validation_labels = task_arrays(track, self.validation.table)
-        self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels) & in_fold(self.train.table, fold))
+        self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels))
         self.labels = {task: values[self.rows] for task, values in self.labels.items()}
         self.extra: Tasks = {}
         self._cumulative = np.cumsum(rarity(self.labels, balance))

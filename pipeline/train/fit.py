@@ -71,7 +71,7 @@ class Job:
     """What one training is given: its track, the encoder's sizes, what it may read, and how it is judged.
 
     `pretrained` False builds the system without any pretrained part: for weights that are loaded afterwards, and as the
-    control of an ablation. `fold` leaves training recordings out.
+    control of an ablation. `fold` deals training and validation recordings anew.
     """
 
     track: Track

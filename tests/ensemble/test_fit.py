@@ -14,7 +14,6 @@ from pipeline.ensemble.fit import (
     combine,
     combined,
     combined_tasks,
-    convex_weights,
     fit_track,
     fold_of,
     inner_fold_decisions,
@@ -51,16 +50,6 @@ def slow_truth(seed: int = 0) -> np.ndarray:
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("members", "step"), [(1, 0.1), (2, 0.1), (3, 0.25), (4, 0.5)])
-def test_convex_weights(members, step):
-    grid = convex_weights(members, step)
-    parts = round(1 / step)
-    assert len(grid) == len(set(grid)) == math.comb(parts + members - 1, members - 1)
-    assert all(sum(weights) == pytest.approx(1) and min(weights) >= 0 for weights in grid)
-    used = [sum(w > 0 for w in weights) for weights in grid]
-    assert used == sorted(used) and used[:members] == [1] * members  # single members first
 
 
 def test_combine():

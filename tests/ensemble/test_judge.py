@@ -12,13 +12,15 @@ from pipeline.core.errors import MienError
 from pipeline.core.parquet import read_parquet, write_parquet
 from pipeline.core.paths import ENSEMBLE, LABELS, SUBMISSIONS, SYSTEMS, TEMPLATES
 from pipeline.ensemble.fit import Ensemble, Timeline
-from pipeline.ensemble.judge import judge, read_members, validation_labels
+from pipeline.ensemble.judge import judge
+from pipeline.ensemble.members import read_members, validation_labels
 from pipeline.report.content import TrackPage
 from pipeline.settings import load_params
 from pipeline.tables.scores import write_predictions
 
 VIDEOS, FRAMES = 4, 6
 MEMBERS = ("one", "two")
+ALONE = {name: [name] for name in MEMBERS}
 
 
 def axis_of(split: str) -> pa.Table:
@@ -56,9 +58,9 @@ def track(workspace: Path) -> Ensemble:
 
 def judged(params: Ensemble) -> tuple[dict, list]:
     """Fitted values and metrics of validation, and the test scores by image."""
-    axis, members, _ = read_members("expr", list(MEMBERS), "validation")
+    axis, members, _ = read_members("expr", ALONE, "validation")
     fitted, metrics = judge("expr", Timeline.of(axis, "expr"), members, validation_labels("expr"), params)
-    test_axis, test_members, present = read_members("expr", list(MEMBERS), "test")
+    test_axis, test_members, present = read_members("expr", ALONE, "test")
     images = test_axis["image"].to_pylist()
     scores = [dict(zip(images, member["expression"].tolist(), strict=True)) for member in test_members]
     return {"fitted": fitted, "metrics": metrics}, [*scores, dict(zip(images, present.tolist(), strict=True))]
@@ -103,7 +105,7 @@ def test_other_rows_are_refused(track, change, said, split):
     path = SYSTEMS / "expr/two" / f"{split}.parquet"
     write_parquet(path, change(read_parquet(path)))
     with pytest.raises(MienError, match=said) as caught:
-        read_members("expr", list(MEMBERS), split)
+        read_members("expr", ALONE, split)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
@@ -111,7 +113,7 @@ def test_the_report_joins_by_key_too(track):
     from pipeline.core.files import write_json
     from pipeline.tables.fitted import Fitted, as_json
 
-    axis, members, present = read_members("expr", list(MEMBERS), "validation")
+    axis, members, present = read_members("expr", ALONE, "validation")
     write_predictions(ENSEMBLE / "expr/validation.parquet", axis, members[0], present)
     write_json(ENSEMBLE / "expr/fitted.json", as_json({"expression": Fitted((1.0, 0.0), 0)}, MEMBERS))
     write_json(ENSEMBLE / "expr/metrics.json", {})

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pipeline.abaw.tracks import TRAINED_TRACKS
+from pipeline.core.errors import MienError
 from pipeline.run.dag import stage_order
 
 # What a system of one track takes from another track by design: EMMA's frozen network, AU-CVT's teacher.
@@ -61,3 +62,14 @@ def test_tracks_do_not_mix(order, track):
         queue += order[stage]
     assert {track_of(stage) for stage in above} >= {track, ""}
     assert {stage for stage in above if track_of(stage) not in (track, "")} == BORROWED.get(track, set())
+
+
+def test_until_touches_no_other_track(root, order):
+    wanted = stage_order(root, ["submit@va"])
+    assert set(wanted) == {
+        *("code", "check_params", "demo/dvc.yaml:synthesize", "ingest", "detect_align", "pretrain_mae@mae"),
+        *("finetune@vit-va", "ensemble@va", "submit@va"),
+    }
+    assert all(order[stage] == needs for stage, needs in wanted.items())
+    with pytest.raises(MienError, match="there is no stage submit@vaa, perhaps submit@va; `dvc stage list` names all"):
+        stage_order(root, ["submit@vaa"])

@@ -47,7 +47,7 @@ class Future:
 
 def test_flow_submits_each_stage_once_after_its_upstream(monkeypatch):
     tasks = Submitted()
-    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "repro_stage", tasks)
     assert flows.repro_flow.fn().is_completed()
     assert tasks.calls == list(GRAPH.items())
@@ -55,7 +55,7 @@ def test_flow_submits_each_stage_once_after_its_upstream(monkeypatch):
 
 
 def test_flow_fails_when_a_stage_does(monkeypatch):
-    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "repro_stage", Submitted(failing="down"))
     state = flows.repro_flow.fn()
     assert state.is_failed() and state.message == "stage down failed"
@@ -118,7 +118,7 @@ def test_flow_under_prefect(workspace, monkeypatch):
     command.write_text('#!/bin/sh\necho "$*:$MIEN_FLOW_RUN" >> calls\n[ "$4" != down ]\n')
     command.chmod(0o755)
     monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
-    monkeypatch.setattr(flows, "stage_order", lambda: GRAPH)
+    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     with (
         prefect_test_harness(server_startup_timeout=120),
         pytest.raises(MienError, match=r"stage down failed \(exit 1\)"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Needs
+from pipeline.core.graph import Fold, Needs
 from pipeline.core.paths import FACES
-from pipeline.train.data import UnlabelledFaces, draw, rarity, valid_rows
+from pipeline.train.data import TrackData, UnlabelledFaces, draw, rarity, valid_rows
 from tests.mini import levels, write_faces
 
 POOL = Needs("graph.trainings.x", [FACES / "extra"])
@@ -27,6 +27,26 @@ def test_an_empty_pool_is_told(tmp_path, monkeypatch):
     write_faces(tmp_path, "extra", {"a": 3}, found=[False] * 3)
     with pytest.raises(MienError, match="there is no unlabelled face"):
         UnlabelledFaces(32, POOL)
+
+
+# --- folds -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recordings_of_a_fold_judge_and_all_others_train(mini):
+    whole = TrackData("au", 32, 0.5)
+    folds = [TrackData("au", 32, 0.5, Fold(number=number, of=3)) for number in range(3)]
+    judged = [set(data.validation.table["video"].to_pylist()) for data in folds]
+    assert sorted(map(sorted, judged)) == [["a"], ["b"], ["v"]]  # training and validation recordings alike
+    for data, own in zip(folds, judged, strict=True):
+        assert set(data.train.table["video"].to_pylist()) == {"a", "b", "v"} - own
+        assert len(data.train) + len(data.validation) == len(whole.train) + len(whole.validation)
+        assert data.test.table.equals(whole.test.table)
+        assert (data.labels["aus"] >= 0).all() and len(data.validation_labels["aus"]) == len(data.validation)
+
+
+def test_a_fold_that_is_none_is_told():
+    with pytest.raises(ValueError, match="number counts from 0: the last of 3 is 2"):
+        Fold(number=3, of=3)
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------
