@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import atomic_dir, write_json
-from pipeline.core.params import read_section
+from pipeline.core.params import read_section, read_value, validated
 from pipeline.core.parquet import write_parquet
 from pipeline.core.paths import MANIFEST
 from pipeline.release.discover import find_release
@@ -18,16 +18,18 @@ from pipeline.release.files import Data
 from pipeline.release.validate.validate import validate_release
 from pipeline.run.command import run_main
 from pipeline.run.tracking import stage_run
-from pipeline.tables.manifest import Manifest, label_summary, media_table
+from pipeline.tables.manifest import Manifest, Sources, label_summary, media_table
 
 
 def main() -> None:
     """Build the manifest of `data.root`."""
     data = read_section("data", Data)
     root = Path(data.root)
-    with stage_run("ingest", {"data": data.model_dump()}) as run, atomic_dir(MANIFEST) as out:
+    # this one value of its section, so that the detector's settings do not decide the manifest
+    source = validated(Sources, {"source": read_value("detect_align.source")}, "detect_align").source
+    with stage_run("ingest", {"data": data.model_dump(), "source": list(source)}) as run, atomic_dir(MANIFEST) as out:
         release = find_release(root)
-        manifest = Manifest(release)
+        manifest = Manifest(release, source)
         card: dict[str, Any] = {"name": data.name, "tracks": {}}
         for track in manifest.tracks():
             labels = manifest.labels(track)
@@ -42,6 +44,7 @@ def main() -> None:
         media = manifest.media()
         write_parquet(out / "media.parquet", media_table(media))
         card["media"] = dict(sorted(Counter(f"{item.dataset}/{item.kind}" for item in media).items()))
+        card["sources"] = manifest.sources()
         quality = validate_release(root, decode_limit=0)  # every picture is decoded by the next stage anyway
         write_json(out / "quality.json", quality.to_json())
         card["skipped"] = [[path.as_posix(), reason] for path, reason in release.skipped]

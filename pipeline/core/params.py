@@ -73,12 +73,17 @@ def validated(kind: type[Kind], tree: Any, where: str = "", path: Path | None = 
         raise MienError(f"{path or PARAMS}: {_complaint(error, where)}", exit_code=2) from None
 
 
-def read_section(name: str, kind: type[Kind], path: Path | None = None) -> Kind:
-    """One section of params.yaml by its dotted name (`systems.vit`)."""
+def read_value(name: str, path: Path | None = None) -> Any:
+    """One value of params.yaml by its dotted name, as it stands there."""
     tree: Any = read_tree(path)
     for depth, part in enumerate(name.split(".")):
         if not isinstance(tree, dict) or part not in tree:
             parent = ".".join(name.split(".")[:depth]) or "the file"
             raise MienError(f"{path or PARAMS}: {parent} has no {part}", exit_code=2)
         tree = tree[part]
-    return validated(kind, tree, name, path)
+    return tree
+
+
+def read_section(name: str, kind: type[Kind], path: Path | None = None) -> Kind:
+    """One section of params.yaml by its dotted name (`systems.vit`)."""
+    return validated(kind, read_value(name, path), name, path)

@@ -11,16 +11,16 @@ from pydantic import Field, model_validator
 
 from pipeline.abaw.tracks import Dataset
 from pipeline.core.errors import MienError
-from pipeline.core.params import Section
 from pipeline.core.weights import verify
 from pipeline.faces.detections import Detector
 from pipeline.faces.mtcnn import MTCNN, onnx_files
+from pipeline.tables.manifest import Sources
 
 PACK_ROOT = Path(".work/insightface")
 
 
-class DetectAlign(Section):
-    """Face detection, following and alignment."""
+class DetectAlign(Sources):
+    """Face detection, following and alignment; `source` is what `ingest` takes the faces of a video from."""
 
     detector: str = Field(pattern=r"^(mtcnn|insightface:.+)$")
     detect_pixels: int = Field(ge=128, le=1920, multiple_of=32)

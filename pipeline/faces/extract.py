@@ -54,6 +54,7 @@ FAILURES_SCHEMA = pa.schema(
         ("whole", pa.bool_()),
     ]
 )
+NO_MATTER = {"max_failed_fraction", "source"}  # what a shard is made of stands in its item
 SHORT_BY_FRAMES = 3  # official lists and containers disagree by up to three frames in healthy videos
 
 
@@ -268,7 +269,7 @@ def extract(
             work_key(
                 item=item,
                 source=source[item],
-                params=params.model_dump(exclude={"max_failed_fraction"}),
+                params=params.model_dump(exclude=NO_MATTER),
                 code=code,
                 weights=weights,
             ),
@@ -300,7 +301,7 @@ def _make(
         metadata = {
             "mien.source": ",".join(item.paths),
             "mien.source_sha256": source[item],
-            "mien.params": params.model_dump_json(exclude={"max_failed_fraction"}),
+            "mien.params": params.model_dump_json(exclude=NO_MATTER),
             "mien.failures": json.dumps([asdict(failure) for failure in failures]),
         }
         write_parquet(paths[item], _faces_table(item, rows, names), CROP_ROWS, metadata)

@@ -6,42 +6,58 @@ says there is none. Faces: `media.py`; scores: `members.py`; rows: `table.py`.
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
 from pipeline.core.params import read_section
 from pipeline.faces.detector import DetectAlign
 from pipeline.faces.media import UnreadableMedia
-from pipeline.predict.media import Finder, find_media
-from pipeline.predict.members import TrackModel, load_models, score
+from pipeline.predict.media import Finder, ReadyCrops, find_media
+from pipeline.predict.members import SOURCES, TrackModel, load_models, score
 from pipeline.predict.overlay import overlay_picture, overlay_video
-from pipeline.predict.table import rows_of, write_rows
+from pipeline.predict.table import Columns, Row, rows_of, write_rows
 from pipeline.train.fit import Finetune
 
+TASK_WORDS = {"expression": "expressions", "aus": "action units", "va": "valence and arousal"}
 
-def predict_file(source: Path, finder: Finder, models: list[TrackModel], batch: int) -> list[dict[str, Any]]:
-    """All rows of one picture or video; `UnreadableMedia` when it cannot be decoded."""
+
+def predict_file(
+    source: Path, finder: Finder | ReadyCrops, models: list[TrackModel], columns: Columns, batch: int
+) -> list[Row]:
+    """All rows of one picture, video or folder of crops; `UnreadableMedia` when it cannot be decoded."""
     seen = list(finder.faces(source))
     if not seen:
         raise UnreadableMedia("no frame could be decoded")
-    thresholds = next(model.fitted.au_thresholds for model in models if model.task == "aus")
     scores = score(seen, models, batch) if any(row.face for row in seen) else {}
-    return rows_of(seen, scores, thresholds)
+    return rows_of(seen, scores, columns)
 
 
-def predict_all(source: Path, output: Path, overlay: Path | None) -> int:
+def tell_sources(models: list[TrackModel]) -> None:
+    """Which trained ensemble answers what, and what nobody answers."""
+    for model in models:
+        print(f"{', '.join(TASK_WORDS[task] for task in model.fitted)}: {model.track.name}'s {', '.join(model.names)}")
+    silent = TASK_WORDS.keys() - {task for model in models for task in model.fitted}
+    for task in sorted(silent):
+        print(f"{TASK_WORDS[task]}: left out, no {' or '.join(track.upper() for track in SOURCES[task])} is trained")
+
+
+def predict_all(source: Path, output: Path, overlay: Path | None, crops: bool = False) -> int:
     """Predict every file; unreadable ones are named and make the exit status 1, the others are kept."""
     if output.suffix not in (".csv", ".parquet"):
         raise MienError(f"--output {output}: give a .csv or .parquet file", exit_code=2)
-    media = find_media(source)
-    models, finder = load_models(), Finder(read_section("detect_align", DetectAlign))
+    if crops and overlay:
+        raise MienError("--overlay draws boxes, which --crops has not; leave out one of them", exit_code=2)
+    media = ReadyCrops.sources(source) if crops else find_media(source)
+    models = load_models()
+    columns = Columns.of(models)
+    tell_sources(models)
+    finder = ReadyCrops() if crops else Finder(read_section("detect_align", DetectAlign))
     batch = read_section("finetune", Finetune).evaluate_batch
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     unreadable = 0
     for number, path in enumerate(media, 1):
         try:
-            found = predict_file(path, finder, models, batch)
+            found = predict_file(path, finder, models, columns, batch)
         except UnreadableMedia as error:
             unreadable += 1
             print(f"{path}: {error}", file=sys.stderr)
@@ -55,6 +71,6 @@ def predict_all(source: Path, output: Path, overlay: Path | None) -> int:
             write(path, found, overlay / (path.relative_to(source) if source.is_dir() else path.name))
     if not rows:
         raise MienError(f"{source}: nothing could be decoded")
-    write_rows(rows, output)
+    write_rows(rows, columns, output)
     print(f"{output}: {len(rows)} rows" + (f"; annotated copies in {overlay}" if overlay else ""))
     return 1 if unreadable else 0

@@ -1,26 +1,28 @@
 """The files to predict, and the faces in them."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.abaw.names import MAX_FRAME, frame_number
 from pipeline.core.errors import MienError
 from pipeline.core.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video
 from pipeline.faces.detector import DetectAlign, load_detector, verified_digest
 from pipeline.faces.extract import Face, cut_face
 from pipeline.faces.follow import Follower
-from pipeline.faces.media import decode_image, frames_per_second, read_frames
+from pipeline.faces.media import UnreadableMedia, decode_image, frames_per_second, read_frames
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One row to predict: where it is from and its face, if any."""
+    """One row to predict: where it is from and its face, if any; `seconds` is None where nobody knows the rate."""
 
     source: Path
     frame: int
-    seconds: float
+    seconds: float | None
     number: int
     face: Face | None
 
@@ -66,3 +68,39 @@ class Finder:
             yield Seen(source, 1, 0.0, int(number), cut_face(image, found, int(number), self.params))
         if not len(found):
             yield Seen(source, 1, 0.0, 0, None)
+
+
+class ReadyCrops:
+    """Aligned crops taken as they are; a folder whose pictures are named by frame (`00001.jpg`) is one video."""
+
+    @staticmethod
+    def sources(source: Path) -> list[Path]:
+        """Folders of frames, and single pictures, sorted."""
+        pictures = [path for path in find_media(source) if is_image(path.name)]
+        if not pictures:
+            raise MienError(f"{source}: no picture in it; --crops takes pictures of faces alone", exit_code=2)
+        return sorted({path.parent if _is_frame(path) else path for path in pictures})
+
+    def faces(self, source: Path) -> Iterator[Seen]:
+        """All rows of one folder of frames or of one picture; one that cannot be decoded has no face."""
+        if not source.is_dir():
+            yield Seen(source, 1, None, 0, _ready_face(source))
+            return
+        frames = {frame_number(path.name) or 0: path for path in source.iterdir() if _is_frame(path)}
+        for frame in range(1, max(frames) + 1):
+            face = _ready_face(frames[frame]) if frame in frames else None
+            yield Seen(source, frame, None, 0, face)
+
+
+def _is_frame(path: Path) -> bool:
+    return 0 < (frame_number(path.name) or 0) <= MAX_FRAME
+
+
+def _ready_face(path: Path) -> Face | None:
+    data = path.read_bytes()
+    try:
+        decode_image(data)
+    except UnreadableMedia as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return None
+    return Face(data, 1.0, np.zeros(4, np.float32), np.zeros((5, 2), np.float32))

@@ -1,10 +1,12 @@
-"""The trained members of EXPR, AU and VA and how they are combined, for faces that are not of the release.
+"""The trained members and how they are combined, for faces that are not of the release.
 
-Scores are combined and, in videos, smoothed exactly as the submissions were.
+Each task is answered by the best source that is trained: its own track, else MTL, else LSD for expressions. Scores are
+combined and, in videos, smoothed exactly as the submissions were.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 
 from models.system import System
 from models.temporal import TemporalEncoder
-from pipeline.abaw.tracks import TRACKS, VIDEO_TRACKS
+from pipeline.abaw.tracks import TRACKS, Track
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import Extractor, features_of
@@ -20,7 +22,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.graph import Graph, Needs
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE, FEEDBACK, SYSTEMS
-from pipeline.ensemble.fit import Timeline, combined
+from pipeline.ensemble.fit import Ensemble, Timeline, combined
 from pipeline.faces.crops import decode_crops
 from pipeline.predict.media import Seen
 from pipeline.systems import feedback
@@ -30,6 +32,8 @@ from pipeline.tables.fitted import Fitted, read_fitted
 from pipeline.tables.scores import Tasks
 from pipeline.train.fit import Job
 from pipeline.train.infer import predict_images
+
+SOURCES = {"expression": ("expr", "mtl", "lsd"), "aus": ("au", "mtl"), "va": ("va", "mtl")}
 
 
 class Faces:
@@ -49,11 +53,12 @@ class Faces:
 
 @dataclass(frozen=True)
 class TrackModel:
-    """A track's members with their fitted combination. A member gives scores (N, ...) for faces."""
+    """A track's members with their fitted combination for some of its tasks. A member gives scores for faces."""
 
-    task: str
-    members: list[Callable[[Faces], np.ndarray]]
-    fitted: Fitted
+    track: Track
+    fitted: dict[str, Fitted]
+    names: list[str]
+    members: list[Callable[[Faces], Tasks]]
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,10 @@ class FrameMember:
     """A system that looks at one face at a time."""
 
     system: System
-    task: str
 
-    def __call__(self, faces: Faces) -> np.ndarray:
-        """Scores (N, ...) of crops."""
-        return np.concatenate([predict_images(self.system, x)[self.task] for x in faces.images(self.system.pixels)])
+    def __call__(self, faces: Faces) -> Tasks:
+        """Scores (N, ...) of crops, by task."""
+        return joined([predict_images(self.system, images) for images in faces.images(self.system.pixels)])
 
 
 @dataclass(frozen=True)
@@ -76,29 +80,60 @@ class TemporalMember:
     encoder: TemporalEncoder
     stride: int
 
-    def __call__(self, faces: Faces) -> np.ndarray:
-        """Scores (N, ...) of crops; the faces of one picture do not see each other."""
+    def __call__(self, faces: Faces) -> Tasks:
+        """Expression probabilities (N, classes) of crops; the faces of one picture do not see each other."""
         frames = faces.frames
         found = torch.from_numpy(features_of(self.features, faces.jpegs, faces.batch)).float().to(device())
         if len(np.unique(frames)) < len(frames):
             seen = torch.ones(1, dtype=torch.bool, device=found.device)
             alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
-            return torch.cat(alone).cpu().numpy()
+            return {"expression": torch.cat(alone).cpu().numpy()}
         places = torch.from_numpy(frames - frames.min()).to(found.device)
         video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
         present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
         video[places], present[places] = found, True
-        return self.encoder.predict_video(video, present, self.stride)[places].cpu().numpy()
+        scores = self.encoder.predict_video(video, present, self.stride)[places]
+        return {"expression": scores.cpu().numpy()}
+
+
+@dataclass(frozen=True)
+class MeanMember:
+    """The mean of several trainings."""
+
+    trainings: list[FrameMember | TemporalMember]
+
+    def __call__(self, faces: Faces) -> Tasks:
+        """Scores (N, ...) of crops, by task."""
+        answers = [training(faces) for training in self.trainings]
+        return {task: np.mean([answer[task] for answer in answers], axis=0) for task in answers[0]}
 
 
 def load_models() -> list[TrackModel]:
-    """The trained systems of EXPR, AU and VA and how they are combined."""
-    models = []
-    for track in VIDEO_TRACKS:
-        names, fitted = read_fitted(ENSEMBLE / track / "fitted.json")
-        (task,) = TRACKS[track].tasks
-        models.append(TrackModel(task, [load_member(track, name) for name in names], fitted[task]))
-    return models
+    """The trained ensembles that answer some task, each task by the first of its sources that is trained."""
+    answered: dict[str, list[str]] = {}
+    for task, sources in SOURCES.items():
+        track = next((track for track in sources if fitted_path(track).is_file()), None)
+        if track:
+            answered.setdefault(track, []).append(task)
+    if not answered:
+        raise MienError(f"{ENSEMBLE} holds no ensemble: nothing is trained yet; run `make repro` first")
+    return [load_track(track, tasks) for track, tasks in answered.items()]
+
+
+def fitted_path(track: str) -> Path:
+    """Where a track's fitted ensemble lies."""
+    return ENSEMBLE / track / "fitted.json"
+
+
+def load_track(track: str, tasks: Sequence[str]) -> TrackModel:
+    """A track's ensemble, for some of its tasks."""
+    names, fitted = read_fitted(fitted_path(track))
+    trainings = read_section("ensemble", Ensemble).trainings_of(track)
+    members: list[Callable[[Faces], Tasks]] = []
+    for name in names:
+        loaded = [load_member(track, training) for training in trainings.get(name, [name])]
+        members.append(loaded[0] if len(loaded) == 1 else MeanMember(loaded))
+    return TrackModel(TRACKS[track], {task: fitted[task] for task in tasks}, names, members)
 
 
 def load_member(track: str, member: str) -> FrameMember | TemporalMember:
@@ -119,8 +154,7 @@ def load_member(track: str, member: str) -> FrameMember | TemporalMember:
             job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False)
             system = module.build(read_section(f"systems.{training.system}", module.Settings), job)
             system.load_state_dict(weights)
-            (task,) = TRACKS[track].tasks
-            return FrameMember(system.eval().to(device()), task)
+            return FrameMember(system.eval().to(device()))
     raise MienError(f"params.yaml: nothing in graph makes {member} of {track}; run `dvc repro`")
 
 
@@ -131,6 +165,14 @@ def score(seen: list[Seen], models: list[TrackModel], batch: int) -> Tasks:
     faces = Faces([row.face.jpeg for row in shown if row.face], frames, batch)
     timed = len(np.unique(frames)) > 1
     timeline = Timeline(np.zeros(len(shown)), frames, np.zeros(len(shown)), timed)
-    return {
-        model.task: combined(model.fitted, timeline, [member(faces) for member in model.members]) for model in models
-    }
+    scores: Tasks = {}
+    for model in models:
+        answers = [member(faces) for member in model.members]
+        for task, fitted in model.fitted.items():
+            scores[task] = combined(fitted, timeline, [answer[task] for answer in answers])
+    return scores
+
+
+def joined(parts: Sequence[Tasks]) -> Tasks:
+    """Batches of scores as one."""
+    return {task: np.concatenate([part[task] for part in parts]) for task in parts[0]}

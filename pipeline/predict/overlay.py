@@ -23,9 +23,9 @@ def draw(frame: np.ndarray, rows: list[Prediction]) -> np.ndarray:
     for row in found:
         x1, y1, x2, y2 = (round(row[name]) for name in ("x1", "y1", "x2", "y2"))
         cv2.rectangle(out, (x1, y1), (x2, y2), BAR, max(1, round(2 * scale)))
-        _text(
-            out, f"{row['expression']} {row['p_' + row['expression']]:.2f}", (x1, max(round(14 * scale), y1 - 5)), scale
-        )
+        if "expression" in row:
+            likeliest = f"{row['expression']} {row['p_' + row['expression']]:.2f}"
+            _text(out, likeliest, (x1, max(round(14 * scale), y1 - 5)), scale)
     if len(found) == 1:
         _panel(out, found[0], scale)
     elif not found:
@@ -42,14 +42,18 @@ def _text(image: np.ndarray, text: str, at: tuple[int, int], scale: float) -> No
 def _panel(image: np.ndarray, row: Prediction, scale: float) -> None:
     """Bars of the expressions, then valence and arousal, then the active units, in the left top corner."""
     step, width = round(19 * scale), round(90 * scale)
-    for number, name in enumerate(EXPRESSIONS, 1):
+    expressions = [name for name in EXPRESSIONS if f"p_{name}" in row]
+    for number, name in enumerate(expressions, 1):
         y = number * step
         cv2.rectangle(image, (4, y - step + 4), (4 + round(width * row[f"p_{name}"]), y), BAR, -1)
         _text(image, name, (6, y - 2), scale * 0.75)
-    y = (len(EXPRESSIONS) + 1) * step
-    _text(image, f"V {row['valence']:+.2f}  A {row['arousal']:+.2f}", (6, y), scale * 0.75)
-    active = " ".join(unit for unit in AUS if row[f"{unit}_active"])
-    _text(image, active or "no AU", (6, y + step), scale * 0.75)
+    y = len(expressions) * step
+    if "valence" in row:
+        y += step
+        _text(image, f"V {row['valence']:+.2f}  A {row['arousal']:+.2f}", (6, y), scale * 0.75)
+    if AUS[0] in row:
+        active = " ".join(unit for unit in AUS if row[f"{unit}_active"])
+        _text(image, active or "no AU", (6, y + step), scale * 0.75)
 
 
 def with_ending(target: Path, suffix: str) -> Path:

@@ -50,9 +50,9 @@ class AnnotationFile:
 class Release:
     """Everything found below `root`; all paths are relative to it and sorted.
 
-    `crops`: the folders that hold a video's crops, `cropped_aligned` before its later additions; `cropped`
-    only when a video has no aligned ones. `mtl_images`: image roots, searched in this order, of the lists
-    ("train", which also serves validation) and of the test list. `lsd_classes`: folder of each class index.
+    `crops`: the folders that hold a video's aligned crops, `cropped_aligned` before its later additions;
+    `unaligned_crops`: those of `cropped`, wider and larger. `mtl_images`: image roots, searched in this order, of the
+    lists ("train", which also serves validation) and of the test list. `lsd_classes`: folder of each class index.
     `compounds`: raw videos of C-EXPR-DB. `templates`: best first. `skipped`: files that looked like part of a
     release and were left out, with the reason.
     """
@@ -63,6 +63,7 @@ class Release:
     videos: dict[str, Path] = field(default_factory=dict)
     compounds: dict[str, Path] = field(default_factory=dict)
     crops: dict[str, list[Path]] = field(default_factory=dict)
+    unaligned_crops: dict[str, list[Path]] = field(default_factory=dict)
     mtl_lists: dict[Split, Path] = field(default_factory=dict)
     mtl_images: dict[Literal["train", "test"], list[Path]] = field(default_factory=dict)
     lsd_classes: dict[Split, dict[int, list[Path]]] = field(default_factory=dict)
@@ -84,10 +85,14 @@ class Release:
         """Sorted names of the images right in `folder`."""
         return [file.name for file in self.store.list(PurePosixPath(folder).as_posix())[1] if is_image(file.name)]
 
+    def crop_folders(self, video: str) -> list[Path]:
+        """The folders of a video's crops: aligned where it has them, else unaligned."""
+        return self.crops.get(video) or self.unaligned_crops.get(video, [])
+
     def images(self, video: str) -> Iterator[tuple[str, bytes]]:
         """Crop names and bytes of `video`, sorted within each of its folders; the first folder wins."""
         seen: set[str] = set()
-        for folder in self.crops.get(video, []):
+        for folder in self.crop_folders(video):
             for name, data in self.store.images(folder.as_posix()):
                 if name not in seen:
                     seen.add(name)
@@ -252,11 +257,10 @@ def _place_crops(release: Release, crop_roots: list[tuple[str, list[str]]], mtl_
     own = {home for home in homes if not any(path.startswith(f"{home}/" if home else "") for path in challenges)}
     affwild2 = [root for root in crop_roots if not _below(root[0], own)]
     mtl = [root[0] for root in crop_roots if _below(root[0], own)] or [root[0] for root in affwild2]
-    # Unaligned crops come last and are used only for videos that have no aligned ones.
-    for folder, videos in sorted(affwild2, key=lambda root: (_unaligned(root[0]), root[0])):
+    for folder, videos in sorted(affwild2):
         for video in videos:
-            if not (_unaligned(folder) and video in release.crops):
-                release.crops.setdefault(video, []).append(Path(folder, video))
+            home = release.unaligned_crops if _unaligned(folder) else release.crops
+            home.setdefault(video, []).append(Path(folder, video))
     if mtl_files:
         test = [root for root in mtl if re.search("test", root, re.IGNORECASE)]
         train = [root for root in mtl if root not in test]
@@ -296,5 +300,6 @@ def _sorted(release: Release) -> Release:
     release.videos = dict(sorted(release.videos.items()))
     release.compounds = dict(sorted(release.compounds.items()))
     release.crops = dict(sorted(release.crops.items()))
+    release.unaligned_crops = dict(sorted(release.unaligned_crops.items()))
     release.templates = {track: sorted(paths, key=_template_rank) for track, paths in sorted(release.templates.items())}
     return release

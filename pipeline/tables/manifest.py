@@ -6,13 +6,14 @@ their `frame` the 1-based rank of the name in it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field, field_validator
 
 from pipeline.abaw.names import base_video, side
 from pipeline.abaw.readers import parse_template, scan_annotation, scan_mtl, split_images
@@ -20,6 +21,7 @@ from pipeline.abaw.text import Problem
 from pipeline.abaw.tracks import AUS, TRACKS, TRAINED_TRACKS, VIDEO_TRACKS
 from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
+from pipeline.core.params import Section
 from pipeline.release.discover import Release
 from pipeline.release.files import parent
 
@@ -38,6 +40,20 @@ MEDIA_SCHEMA = pa.schema(
         ("frames", pa.int32()),
     ]
 )
+
+
+Source = Literal["video", "cropped", "cropped_aligned"]
+
+
+class Sources(Section):
+    """What the faces of a video are taken from, the first that it has: `detect_align.source`."""
+
+    source: tuple[Source, ...] = Field(min_length=1, strict=False)
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_alone(cls, source: Any) -> Any:
+        return (source,) if isinstance(source, str) else source
 
 
 @dataclass(frozen=True, order=True)
@@ -62,10 +78,10 @@ class MediaItem:
 
 
 class Manifest:
-    """Reads a release once and gives its tables."""
+    """Reads a release once and gives its tables; `source` tells what the faces of a video are taken from."""
 
-    def __init__(self, release: Release) -> None:
-        self.release = release
+    def __init__(self, release: Release, source: Sequence[Source] = get_args(Source)[::-1]) -> None:
+        self.release, self.source = release, source
         self.templates = {
             track: parse_template(release.read_bytes(path), path)
             for track in TRAINED_TRACKS
@@ -194,13 +210,24 @@ class Manifest:
 
     def _affwild2_items(self) -> Iterable[MediaItem]:
         for video, frames in self._listed_frames().items():
-            base = base_video(video)
-            if folders := self.release.crops.get(video):
-                kind, paths = "crops", tuple(folder.as_posix() for folder in folders)
-            else:
-                kind = "video"
-                paths = (self.release.videos[base].as_posix(),) if base in self.release.videos else ()
-            yield MediaItem("aff-wild2", video, base, side(video) or "", 0, 0, kind, paths, frames)
+            source, paths = self._source_of(video)
+            kind = "crops" if source.startswith("cropped") else "video"
+            yield MediaItem("aff-wild2", video, base_video(video), side(video) or "", 0, 0, kind, paths, frames)
+
+    def _source_of(self, video: str) -> tuple[str, tuple[str, ...]]:
+        """The first of the wanted sources that a video has, and its paths; `none` where it has none of them."""
+        raw = self.release.videos.get(base_video(video))
+        held: dict[str, list[Path]] = {
+            "video": [raw] if raw else [],
+            "cropped": self.release.unaligned_crops.get(video, []),
+            "cropped_aligned": self.release.crops.get(video, []),
+        }
+        taken = next((source for source in self.source if held[source]), "none")
+        return taken, tuple(path.as_posix() for path in held.get(taken, []))
+
+    def sources(self) -> dict[str, int]:
+        """How many videos of Aff-Wild2 are taken from what."""
+        return dict(sorted(Counter(self._source_of(video)[0] for video in self._listed_frames()).items()))
 
     def _mtl_items(self) -> Iterable[MediaItem]:
         tables = [(images, "train") for images in (t["image"].combine_chunks() for t in self.mtl.values())]

@@ -37,13 +37,15 @@ def test_crops_are_merged_and_matched_exactly(tmp_path):
     assert [name for name, _ in release.images("12-30-640x360")] == ["00001.jpg", "00002.jpg", "00003.jpg"]
 
 
-def test_unaligned_crops_only_where_there_are_no_aligned_ones(tmp_path):
+def test_unaligned_crops_stand_beside_aligned_ones(tmp_path):
     make_affwild2(tmp_path)
     for video in ("12", "99"):
         write(tmp_path / "cropped" / video / "00001.jpg", b"x")
-    crops = find_release(tmp_path).crops
-    assert crops["12"] == [Path("cropped_aligned/12")]
-    assert crops["99"] == [Path("cropped/99")]
+    release = find_release(tmp_path)
+    assert release.crops["12"] == [Path("cropped_aligned/12")] and "99" not in release.crops
+    assert release.unaligned_crops == {video: [Path("cropped", video)] for video in ("12", "99")}
+    assert release.crop_folders("12") == [Path("cropped_aligned/12")]
+    assert release.crop_folders("99") == [Path("cropped/99")] and release.crop_folders("nowhere") == []
 
 
 def test_an_archive_unpacked_into_its_own_name(tmp_path):

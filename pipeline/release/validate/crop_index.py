@@ -15,7 +15,7 @@ class CropIndex:
         self.misnamed: dict[str, list[str]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._release.crops)
+        return bool(self._release.crops or self._release.unaligned_crops)
 
     def frames(self, video: str) -> np.ndarray:
         """Sorted distinct frame numbers, int32; empty when the video has no crop."""
@@ -25,7 +25,7 @@ class CropIndex:
 
     def _list(self, video: str) -> np.ndarray:
         frames: set[int] = set()
-        for folder in self._release.crops.get(video, []):
+        for folder in self._release.crop_folders(video):
             for name in self._release.image_names(folder):
                 frame = frame_number(name)
                 if frame is None:

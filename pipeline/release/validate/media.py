@@ -41,9 +41,14 @@ def decode_size(data: bytes, name: str) -> tuple[int, int]:
     return height, width
 
 
+def all_crops(release: Release) -> tuple[dict[str, list[Path]], ...]:
+    """Crop folders by video, aligned and not."""
+    return release.crops, release.unaligned_crops
+
+
 def image_folders(release: Release) -> list[str]:
     """All folders that hold images of the release, sorted and distinct."""
-    folders = {path.as_posix() for paths in release.crops.values() for path in paths}
+    folders = {path.as_posix() for crops in all_crops(release) for paths in crops.values() for path in paths}
     for roots in release.mtl_images.values():
         folders |= {join(r.as_posix(), v) for r in roots for v in release.store.list(r.as_posix())[0]}
     for classes in release.lsd_classes.values():
@@ -130,7 +135,7 @@ def _count_findings(path: str, count: int, rows: dict[str, int]) -> Iterator[Fin
 def survey_names(release: Release, crops: CropIndex) -> list[Finding]:
     """Crop folders and crops whose names are not of the official grammar."""
     findings = []
-    for video, folders in release.crops.items():
+    for video, folders in (pair for crops in all_crops(release) for pair in crops.items()):
         if not is_video_name(video):
             message, mend = f"{video!r} is no official video name", "name the folder after its video"
             findings.append(Finding("rows", folders[0].as_posix(), None, message, mend))
