@@ -32,7 +32,7 @@ def _add_init(subparsers: Any) -> None:
     init = subparsers.add_parser("init", help="write a params.yaml that holds what a release supports")
     init.add_argument("place", type=Path, metavar="DIR", help="a release or an imported pack, below the project")
     init.add_argument("--tracks", default="", metavar="va,expr", help="these alone (default: all that there is)")
-    init.add_argument("--size", choices=["demo", "gpu"], default="demo", help="whose settings (default demo)")
+    init.add_argument("--size", choices=["laptop", "demo", "gpu"], default="laptop", help="default laptop")
     init.add_argument("--output", type=Path, default=Path("params.yaml"), metavar="FILE")
     init.set_defaults(run=_init)
 

@@ -19,7 +19,9 @@ from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.named import system_module
+from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, Job, fit, seed_weights, write_results
 
 
@@ -28,6 +30,8 @@ def finetune(name: str) -> None:
     training = read_section(f"graph.trainings.{name}", Training)
     system = system_module(training.system)
     settings = read_section(f"systems.{training.system}", system.Settings)
+    rows = training_rows(training.track, training.fold)
+    settings = stretched(settings, settings.train.optimise, rows)
     common, vit = read_section("finetune", Finetune), read_section("vit", Vit)
     if training.seed is not None:
         common = common.model_copy(update={"seed": training.seed})

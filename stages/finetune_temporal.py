@@ -18,7 +18,9 @@ from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe
+from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, fit, seed_weights, write_results
 
 MEMBER = "feedback"
@@ -28,6 +30,7 @@ def finetune_temporal(track: str) -> None:
     """Train, predict validation and test, publish."""
     line = read_section(f"graph.feedback.{track}", FeedbackTraining)
     settings, temporal = read_section("finetune", Finetune), read_section("systems.feedback.temporal", Temporal)
+    temporal = stretched(temporal, temporal.train.optimise, training_rows(track) // temporal.window_frames)
     stage = f"finetune_temporal@{track}"
     logged = {"finetune": settings.model_dump(), "temporal": temporal.model_dump(), "features": line.features}
     with stage_run(stage, logged) as run:

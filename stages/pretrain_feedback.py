@@ -22,7 +22,9 @@ from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.feedback import STUDENT, Spatial, pair_recipe
 from pipeline.tables.curves import write_curve
+from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, Job, fit, seed_weights, validation_score
 
 
@@ -30,6 +32,7 @@ def pretrain_feedback(track: str) -> None:
     """Train teacher and student, publish the student."""
     settings, vit = read_section("finetune", Finetune), read_section("vit", Vit)
     spatial = read_section("systems.feedback.spatial", Spatial)
+    spatial = stretched(spatial, spatial.train.optimise, training_rows(track))
     stage = f"pretrain_feedback@{track}"
     logged = {"finetune": settings.model_dump(), "vit": vit.model_dump(), "spatial": spatial.model_dump()}
     with stage_run(stage, logged) as run:
@@ -39,7 +42,7 @@ def pretrain_feedback(track: str) -> None:
         made = pair_recipe(spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch))
         folder = training_folder(stage, logged, stage_deps(stage))
         system, loop = fit(stage, made, settings, folder, run.log)
-        metrics = validation_score(made, system)
+        metrics = validation_score(made, system) | ({"without": list(made.without)} if made.without else {})
         with atomic_dir(FEEDBACK / track) as out:
             save_tensors(out / STUDENT, cast(Feedback, system).student.state_dict())
             write_curve(out / "curve.csv", loop.history)

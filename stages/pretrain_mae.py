@@ -22,6 +22,7 @@ from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.tables.curves import write_curve
+from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.loop import Loop, train
 from pipeline.train.mae import PICTURES, Pool, PretrainMae, build_mae, epoch_indices, write_pictures
@@ -33,9 +34,10 @@ def pretrain(name: str) -> None:
     stage = f"pretrain_mae@{name}"
     sources = list(dict.fromkeys(read_section("graph", Graph).encoders[name]))  # type: ignore[index]
     settings, vit = read_section("pretrain_mae", PretrainMae), read_section("vit", Vit)
+    pool = Pool(sources)
+    settings = stretched(settings, settings.optimise, len(pool))
     logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump(), "sources": sources}
     with stage_run(stage, logged) as run:
-        pool = Pool(sources)
         pixels, batch = vit.image_pixels, settings.optimise.batch
 
         def batches(_: np.random.Generator, step: int) -> dict[str, torch.Tensor]:

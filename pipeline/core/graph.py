@@ -103,8 +103,12 @@ class Needs:
         """The needed path below a folder; None where there is none."""
         return next((path for path in self.paths if path.is_relative_to(folder)), None)
 
+    def names(self, path: Path) -> bool:
+        """Whether the lock will tell that `path` was read: it is needed, or lies in a folder that is."""
+        return any(path.is_relative_to(needed) for needed in self.paths)
+
     def check(self, path: Path, why: str) -> Path:
-        """`path`, if the lock will tell that it was read: it is needed, or lies in a folder that is."""
-        if not any(path.is_relative_to(needed) for needed in self.paths):
+        """`path`, which must be named."""
+        if not self.names(path):
             raise MienError(f"params.yaml: {self.where}: add {path} to needs: {why}")
         return path

@@ -1,9 +1,11 @@
 """`mien init`: a params.yaml that holds exactly what the data support, with a reason for each thing left out.
 
-It starts from shipped params (`demo` or `gpu`) and keeps their comments; what changes is `data`, `graph`, and the few
-settings that name data. `build` is a pure function of what a release holds, so that it can be tried without one.
+It starts from shipped params and keeps their comments; what changes is `data`, `graph`, and the few settings that name
+data. Sizes: `gpu` has the published ones, `laptop` those of the demo with budgets that follow the data, `demo` the same
+cut to the demo's few minutes. `build` is a pure function of what a release holds, so that it can be tried without one.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +14,16 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from pipeline.abaw.tracks import TRACKS, TRAINED_TRACKS, VIDEO_TRACKS
+from pipeline.abaw.tracks import TRACKS, TRAINED_TRACKS
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_path
 from pipeline.core.paths import ENCODER, FACES, FEATURES, FEEDBACK, PSEUDO, SYSTEMS
 from pipeline.release.discover import Release
 
-SIZES = {"demo": Path("params.yaml"), "gpu": Path("params/affwild2.yaml")}
+SIZES = {"laptop": Path("params.yaml"), "demo": Path("params.yaml"), "gpu": Path("params/affwild2.yaml")}
 # What `vit` is where nothing can be pretrained on: a face ResNet from random weights.
-UNPRETRAINED = {
-    "demo": {
-        "name": "face_resnet",
-        "image_pixels": 64,
-        "channels": [12, 24, 64],
-        "units": [1, 1, 2],
-        "readout_grid": 4,
-    },
-    "gpu": {"name": "face_resnet", "image_pixels": 112},
-}
+SMALL = {"name": "face_resnet", "image_pixels": 64, "channels": [12, 24, 64], "units": [1, 1, 2], "readout_grid": 4}
+UNPRETRAINED = {"laptop": SMALL, "demo": SMALL, "gpu": {"name": "face_resnet", "image_pixels": 112}}
 POOL, LSD = "extra", TRACKS["lsd"].dataset
 
 
@@ -53,11 +47,12 @@ class Held:
 
 @dataclass
 class Plan:
-    """The graph for some data, and what was left out of it, each with its reason."""
+    """The graph for some data, settings by dotted name that differ with them, and what was left out, with reasons."""
 
     graph: dict[str, Any] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
     datasets: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -87,12 +82,15 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
     tracks = wanted_tracks(held, wanted, plan)
     sources = [dataset for dataset, there in ((POOL, held.pool), (LSD, "lsd" in held.labels)) if there]
     encoder = [ENCODER.as_posix()] if sources else []
-    if not sources:
+    if tracks == ["expr"]:
+        sources, encoder = [], []  # its systems have backbones of their own
+    elif not sources:
         plan.left_out.append("MAE pretraining: neither an unlabelled pool nor LSD; `vit` is a face ResNet instead")
     elif len(sources) == 1:
         plan.left_out.append(f"half of MAE pretraining: {sources[0]} alone")
-    teacher = bool(sources) and "au" in held.labels and ("au" in tracks or "lsd" in tracks)
-    feedback = "expr" in tracks and held.pool
+    teacher = bool(sources) and "au" in held.labels and ("lsd" in tracks or ("au" in tracks and held.pool))
+    feedback = "expr" in tracks
+    labeller = feedback and held.pool
     plan.graph = {
         "tracks": tracks,
         "encoders": {"mae": _two(sources)} if sources else {},
@@ -101,18 +99,17 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
         "pool_labellers": {},
         "feedback": {},
         "trainings": {},
-        "shown": _two([*encoder, *([PSEUDO.as_posix()] if teacher or feedback else [])] or [SYSTEMS.as_posix()]),
+        "shown": _two([*encoder, *([PSEUDO.as_posix()] if teacher or labeller else [])] or [SYSTEMS.as_posix()]),
     }
-    if sources:
+    if teacher or "lsd" in tracks:  # the teacher's features, and the appearance targets of `multitask`
         plan.graph["features"]["mae"] = {"weights": ENCODER.as_posix(), "faces": FACES.as_posix()}
-        of_videos = teacher or any(track in VIDEO_TRACKS for track in tracks)
-        plan.datasets["mae"] = [*(["aff-wild2"] if of_videos else []), *sources]
+        plan.datasets["mae"] = [*(["aff-wild2"] if teacher else []), *sources]
     if feedback:
-        faces = (FACES / POOL).as_posix()
         weights, seen_faces = (FEEDBACK / "expr").as_posix(), (FACES / "aff-wild2").as_posix()
+        faces = (FACES / POOL).as_posix() if held.pool else seen_faces
         plan.graph["feedback"]["expr"] = {"faces": "aff-wild2", "needs": [faces, faces], "features": "feedback"}
         plan.graph["features"]["feedback"] = {"weights": weights, "faces": seen_faces}
-        plan.graph["pool_labellers"]["expr"] = "dtm"
+        plan.graph["pool_labellers"] = {"expr": "dtm"} if labeller else {}
         plan.datasets["feedback"] = ["aff-wild2"]
     _trainings(plan, held, tracks, encoder, teacher)
     return plan
@@ -128,12 +125,10 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
     pool = [(FACES / POOL).as_posix()] if held.pool else []
     taught = [(PSEUDO / "au" / f"{POOL}.parquet").as_posix()] if teacher and pool else []
     if "expr" in tracks:
-        if pool:
-            plan.members["expr"] = ["feedback"]
-            _add(plan, "dtm", "expr", pool)
-        else:
-            plan.left_out.append("dtm and feedback: no unlabelled pool; EXPR is trained on labelled faces alone")
-            _add(plan, "vit", "expr", encoder)
+        plan.members["expr"] = ["feedback"]
+        _add(plan, "dtm", "expr", pool)
+        if not pool:
+            plan.left_out.append("the pool of dtm and feedback: they train on labelled faces alone")
     if "au" in tracks:
         _add(plan, "vit", "au", [*encoder, *pool, *taught] if taught else encoder)
     if "va" in tracks:
@@ -149,7 +144,11 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
         if teacher:
             _add(plan, "au_cvt", "lsd", [(PSEUDO / "au" / f"{LSD}.parquet").as_posix()])
         else:
-            plan.left_out.append("au_cvt: no AU labels for its teacher; an OpenFace CSV would serve (au_labels)")
+            plan.settings["systems.au_cvt.au_labels"] = "none"
+            _add(plan, "au_cvt", "lsd", [])
+            plan.left_out.append(
+                "au_cvt's AU branch: no AU labels for its teacher; an OpenFace CSV would serve (au_labels)"
+            )
         _add(plan, "multitask", "lsd", [*encoder, (FEATURES / "mae" / LSD).as_posix()])
         _add(plan, "cotex", "lsd", encoder)
 
@@ -184,6 +183,12 @@ def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> N
     if not plan.graph["encoders"]:
         tree["systems"]["vit"]["backbone"] = _flowing(UNPRETRAINED[size])
         tree["systems"]["vit"]["train"]["optimise"]["layer_decay"] = 1.0
+    if size == "demo":
+        for part in (tree["pretrain_mae"], tree["systems"]["vit"]["train"]):  # the others merge what `vit` anchors
+            part["optimise"]["passes"] = 0
+    for name, value in plan.settings.items():
+        *above, last = name.split(".")
+        functools.reduce(lambda node, key: node[key], above, tree)[last] = value
     tree["ensemble"]["members"] = _flowing(plan.members)
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         editor.dump(tree, file)

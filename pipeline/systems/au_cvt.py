@@ -6,6 +6,7 @@ of the AU track as a further part of each batch.
 
 import csv
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ class Settings(Section):
     """`systems.au_cvt`.
 
     `au_labels`: `teacher` (the answers of pseudo_label_aus on the training faces), `real` (the labelled faces of the AU
-    track, `real_fraction` of a batch), or the path of an OpenFace CSV, of which rows below `openface_confidence` are
-    left out.
+    track, `real_fraction` of a batch), `none` (the AU branch is not trained), or the path of an OpenFace CSV, of which
+    rows below `openface_confidence` are left out.
     """
 
     image_pixels: int = Field(ge=16)
@@ -65,7 +66,7 @@ def build(settings: Settings, job: Job) -> AuCvt:
     """The network, its stem filled where params name weights."""
     job.require_expressions_alone("au_cvt")
     own = {"au_labels", "stem_weights", "real_fraction", "openface_confidence", "train"}
-    regions = "abaw" if settings.au_labels in ("teacher", "real") else "openface"
+    regions = "abaw" if settings.au_labels in ("teacher", "real", "none") else "openface"
     system = AuCvt(classes=len(job.track.classes), regions=regions, **settings.model_dump(exclude=own))
     if job.pretrained and settings.stem_weights:
         path = job.check_own(Path(settings.stem_weights), "systems.au_cvt.stem_weights names it")
@@ -76,6 +77,10 @@ def build(settings: Settings, job: Job) -> AuCvt:
 def recipe(settings: Settings, job: Job) -> Recipe:
     """AU labels of the training faces, or a further share of the batch from the faces of a real AU data set."""
     made, data = frame_recipe(build(settings, job), settings.train, job)
+    if settings.au_labels == "none":
+        cast(AuCvt, made.module).au_weight = 0.0
+        made.without = ("AU labels: its AU branch is not trained",)
+        return made
     if settings.au_labels != "real":
         data.extra = {"aus": au_labels(data, settings, job.needs)}
         return made

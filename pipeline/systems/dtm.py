@@ -4,7 +4,7 @@ The rule that decides which answers on the pool count as labels is `threshold`: 
 FreeMatch's beside it.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from models.thresholds import DynamicThreshold, FixedThreshold, SelfAdaptiveThre
 from pipeline.backbones.build import BackboneSettings
 from pipeline.backbones.device import device
 from pipeline.core.params import Section
-from pipeline.train.data import TrackData, UnlabelledFaces
+from pipeline.core.paths import EXTRA, FACES
+from pipeline.train.data import NO_POOL, TrackData, UnlabelledFaces
 from pipeline.train.fit import Job, Recipe, Train, check_one_pass
 from pipeline.train.frames import frame_recipe
 from pipeline.train.start import start_backbone
@@ -71,11 +72,14 @@ def build_threshold(settings: Settings, classes: int) -> FixedThreshold:
 def recipe(settings: Settings, job: Job) -> Recipe:
     """Labelled faces and the pool's in three views; thresholds follow the averaged model once an epoch.
 
-    Without a pool, or where its faces weigh nothing, it is trained on labelled faces alone.
+    Without a pool on its line, or where its faces weigh nothing, it is trained on labelled faces alone.
     """
+    pooled = settings.unlabelled_weight > 0 and job.needs.names(FACES / EXTRA)
     made, data = frame_recipe(build(settings, job), settings.train, job)
+    cast(Dtm, made.module).unlabelled_weight = settings.unlabelled_weight if pooled else 0.0
+    made.without = () if pooled or not settings.unlabelled_weight else (NO_POOL,)
     labelled, weaken = made.batches, made.prepare
-    pool = UnlabelledFaces(data.pixels, job.needs) if settings.unlabelled_weight else None
+    pool = UnlabelledFaces(data.pixels, job.needs) if pooled else None
 
     def batches(generator: np.random.Generator, step: int) -> Batch:
         batch = labelled(generator, step)

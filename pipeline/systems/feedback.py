@@ -17,8 +17,9 @@ from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import Extractor
 from pipeline.core.params import Section
+from pipeline.core.paths import EXTRA, FACES
 from pipeline.systems.temporal import Temporal
-from pipeline.train.data import UnlabelledFaces
+from pipeline.train.data import NO_POOL, UnlabelledFaces
 from pipeline.train.fit import Job, Recipe, Train, check_one_pass
 from pipeline.train.frames import frame_recipe
 from pipeline.train.start import start_backbone
@@ -73,8 +74,17 @@ def build_pair(settings: Spatial, job: Job) -> Feedback:
 
 
 def pair_recipe(settings: Spatial, job: Job) -> Recipe:
-    """Balanced labelled faces and a larger batch of the pool's, in a weak and a strong view."""
+    """Balanced labelled faces and a larger batch of the pool's, in a weak and a strong view.
+
+    Without a pool on its line the student is trained on labelled faces from the first update, and there is no teacher.
+    """
+    pooled = job.needs.names(FACES / EXTRA)
+    if not pooled:
+        settings = settings.model_copy(update={"head_start_steps": 0, "labelled_steps": settings.train.optimise.steps})
     made, data = frame_recipe(build_pair(settings, job), settings.train, job)
+    if not pooled:
+        made.without = (NO_POOL,)
+        return made
     labelled, weaken = made.batches, made.prepare
     pool = UnlabelledFaces(data.pixels, job.needs)
     size = settings.train.optimise.batch * settings.unlabelled_ratio

@@ -39,13 +39,13 @@ class Settings(Section):
     """`systems.multitask`.
 
     `identity_backbone` and `attribute_backbone` name features of cache_features: a recognition network's embedding, of
-    which `identity_components` principal components are learnt, and insightface's sex and age.
+    which `identity_components` principal components are learnt, and insightface's sex and age; null: there are none.
     """
 
     networks: list[BackboneSettings] = Field(min_length=1)
     width: int = Field(ge=1)
     appearance_weights: AppearanceWeights
-    identity_backbone: str
+    identity_backbone: str | None
     identity_components: int = Field(ge=1)
     attribute_backbone: str | None
     train: Train
@@ -68,9 +68,11 @@ def build(settings: Settings, job: Job) -> Multitask:
 
 
 def recipe(settings: Settings, job: Job) -> Recipe:
-    """Labelled faces with their appearance targets."""
+    """Labelled faces with their appearance targets; a target of which nothing is known is left out, and said."""
     made, data = frame_recipe(build(settings, job), settings.train, job)
     data.extra = appearance_targets(data.crops, data.places, settings, job.needs)
+    unknown = [name for name, values in data.extra.items() if not np.isfinite(values).all(axis=1).any()]
+    made.without = tuple(f"the appearance target {name}: it is known of no face" for name in unknown)
     return made
 
 
@@ -128,8 +130,10 @@ def appearance_targets(crops: Crops, rows: np.ndarray, settings: Settings, needs
         targets["landmarks"] = points.reshape(len(rows), 10)
         targets["pose"] = yaw_and_pitch(points)
     if weights.identity:
-        embedding = cached_features(settings.identity_backbone, crops, rows, needs)
-        targets["identity"] = identity_targets(embedding, settings.identity_components)
+        targets["identity"] = np.full((len(rows), settings.identity_components), np.nan)
+        if settings.identity_backbone is not None:
+            embedding = cached_features(settings.identity_backbone, crops, rows, needs)
+            targets["identity"] = identity_targets(embedding, settings.identity_components)
     if weights.age or weights.sex:
         if settings.attribute_backbone is None:
             raise MienError(

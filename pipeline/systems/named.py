@@ -16,7 +16,7 @@ class SystemModule(Protocol):
     `build` draws the new parts' weights from torch's global generator: seed it before.
     """
 
-    Settings: type[Section]
+    Settings: type[Any]  # a section with a part `train`
 
     def build(self, settings: Any, job: Job) -> System:
         """The network for the job's track, pretrained parts loaded unless the job says otherwise."""

@@ -19,6 +19,7 @@ from pipeline.tables.join import find_rows
 from pipeline.tables.scores import Tasks, task_arrays
 
 MAX_POS_WEIGHT = 10.0
+NO_POOL = "an unlabelled pool: trained on labelled faces alone"
 
 
 class Axis:
@@ -39,7 +40,7 @@ def read_axes(track: str, faces: pa.Table, fold: Fold | None = None) -> tuple[Ax
     With a fold, training and validation recordings are dealt anew: those of the fold judge, all others train.
     """
     labels = read_parquet(LABELS / f"{track}.parquet")
-    judging = np.array(pc.equal(labels["split"], "validation")) if fold is None else in_fold(labels, fold)
+    judging = judging_rows(labels, fold)
     train, validation = (labels.filter(pa.array(rows)) for rows in (~judging, judging))
     return Axis(train, faces), Axis(validation, faces), Axis(read_parquet(TEMPLATES / f"{track}.parquet"), faces)
 
@@ -72,9 +73,18 @@ def rarity(labels: Tasks, balance: float) -> np.ndarray:
     return (len(classes) / counts[codes]) ** balance
 
 
-def in_fold(table: pa.Table, fold: Fold) -> np.ndarray:
-    """Which rows are of the recordings of a fold; whole base videos, the same whatever the training's seed."""
-    return grouped_folds(table["base_video"].to_pylist(), fold.of, seed=0) == fold.number
+def judging_rows(labels: pa.Table, fold: Fold | None) -> np.ndarray:
+    """Which rows judge: validation, or those of a fold's recordings, the same whatever the training's seed."""
+    if fold is None:
+        return np.array(pc.equal(labels["split"], "validation"))
+    return grouped_folds(labels["base_video"].to_pylist(), fold.of, seed=0) == fold.number
+
+
+def training_rows(track: str, fold: Fold | None = None) -> int:
+    """How many labelled rows a training has, faces or no: what its passes are counted over."""
+    labels = read_parquet(LABELS / f"{track}.parquet")
+    training = ~judging_rows(labels, fold) & valid_rows(task_arrays(track, labels))
+    return int(training.sum())
 
 
 class TrackData:

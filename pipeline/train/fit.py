@@ -97,7 +97,7 @@ class Recipe:
     """A system with what the training loop needs to train it.
 
     `scores` gives its scores of every row of an axis, NaN where a row has no face; `after_epoch` and `epoch_steps` as
-    in `Loop`.
+    in `Loop`. `without` names what the system does without because the data have none of it.
     """
 
     module: Trainee
@@ -108,6 +108,7 @@ class Recipe:
     scores: Callable[[Trainee, Axis], Tasks]
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
     epoch_steps: int = 0
+    without: tuple[str, ...] = ()
 
 
 def seed_weights(settings: Finetune) -> None:
@@ -158,6 +159,8 @@ def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
         write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
     metrics = judge(data.track, data.validation, data.validation_labels, validation)
     metrics |= {"baselines": baselines(data.track, data.validation_labels)}
+    if made.without:
+        metrics["without"] = list(made.without)
     save_tensors(out / "weights.safetensors", module.state_dict())
     write_curve(out / "curve.csv", loop.history)
     write_json(out / "metrics.json", metrics)

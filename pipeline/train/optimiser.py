@@ -15,13 +15,16 @@ from pipeline.core.params import Section
 class Optimise(Section):
     """Linear warm-up, then half a cosine; the learning rate is per 256 images, as in MAE.
 
-    `accumulate` batches make one step. `momentum` is SGD's, or AdamW's first moment.
+    `accumulate` batches make one step. `momentum` is SGD's, or AdamW's first moment. `steps` are the least, `passes`
+    over the data and `most_steps` (0: no bound) tell when there are more (`budget.py`).
     """
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     batch: int = Field(ge=1)
     accumulate: int = Field(default=1, ge=1)
     steps: int = Field(ge=1)
+    passes: float = Field(default=0.0, ge=0)
+    most_steps: int = Field(default=0, ge=0)
     warmup_steps: int = Field(ge=0)
     base_learning_rate: float = Field(gt=0)
     min_learning_rate: float = Field(ge=0)

@@ -61,11 +61,11 @@ def test_the_report_shows_what_is_made_and_no_more(labels, templates, pool, want
         (held("va"), {"vit-va"}, ["half of MAE pretraining: extra alone"]),
         (
             held("lsd", pool=False),
-            {"dan-lsd", "multitask-lsd", "cotex-lsd"},
-            ["half of MAE pretraining: lsd alone", "au_cvt: no AU labels"],
+            {"dan-lsd", "au_cvt-lsd", "multitask-lsd", "cotex-lsd"},
+            ["half of MAE pretraining: lsd alone", "au_cvt's AU branch: no AU labels"],
         ),
-        (held("expr", pool=False), {"vit-expr"}, ["MAE pretraining", "dtm and feedback: no unlabelled pool"]),
-        (held("expr"), {"dtm-expr"}, ["half of MAE"]),
+        (held("expr", pool=False), {"dtm-expr"}, ["the pool of dtm and feedback: they train on labelled faces alone"]),
+        (held("expr"), {"dtm-expr"}, []),
         (
             held("expr au va mtl"),
             {"dtm-expr", "vit-au", "vit-va", "vit-mtl"},
@@ -83,6 +83,24 @@ def test_parts_of_it(data, trainings, reasons):
     assert set(plan.graph["trainings"]) == trainings
     assert [any(told.startswith(reason) for told in plan.left_out) for reason in reasons] == [True] * len(reasons)
     assert len(plan.left_out) == len(reasons)
+
+
+def test_nothing_is_made_that_nobody_reads():
+    assert build(held("expr")).graph["encoders"] == {} and build(held("va")).graph["features"] == {}
+    assert build(held("au lsd"), ["au"]).graph["au_teachers"] == ["mae"]
+    assert build(held("au lsd", pool=False), ["au"]).graph["au_teachers"] == []
+
+
+def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    passes = {}
+    for size in SIZES:
+        write_params(build(held("expr lsd")), "data/raw/x", "x", size, tmp_path / "p.yaml")
+        params = load_params(tmp_path / "p.yaml")
+        systems = [settings.train for name, settings in params.systems.items() if name != "feedback"]  # type: ignore[attr-defined]
+        passes[size] = {train.optimise.passes for train in systems} | {params.pretrain_mae.optimise.passes}
+        assert params.systems["au_cvt"].au_labels == "none"  # type: ignore[attr-defined]
+    assert passes == {"laptop": {10.0}, "demo": {0.0}, "gpu": {0.0}}
 
 
 def test_tracks_may_be_asked_for():

@@ -130,3 +130,10 @@ def test_au_cvt_learns_openface_units(mini, tiny, tmp_path):
 def test_au_cvt_without_pseudo_labels_is_told(mini, tiny):
     with pytest.raises(MienError, match=r"graph\.trainings\.x: add artifacts/pseudo/au/lsd\.parquet to needs"):
         recipe("au_cvt", "lsd", tiny)
+
+
+def test_without_au_labels_the_branch_is_not_trained(mini, tiny):
+    made = recipe("au_cvt", "lsd", changed(tiny, "au_cvt", au_labels="none"), [])
+    batch = made.prepare(batch_of(made))
+    assert set(made.module.losses(batch)) == {"expression"} and "aus" not in batch
+    assert made.without == ("AU labels: its AU branch is not trained",)

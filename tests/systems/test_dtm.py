@@ -11,6 +11,7 @@ from bench.jobs import recipe
 from models.dtm import Dtm
 from models.system import Batch
 from pipeline.abaw.tracks import TRACKS
+from pipeline.core.paths import FACES
 from pipeline.systems.dtm import labelled_probabilities
 from pipeline.train.data import TrackData
 from tests.mini import batch_of, changed, levels
@@ -24,6 +25,16 @@ def test_dtm_sees_the_pool_after_its_supervised_steps(mini, tiny):
     assert "unlabelled" not in late and late["strong"].shape == (8, 3, 32, 32)
     never = recipe("dtm", "expr", changed(tiny, "dtm", unlabelled_weight=0.0))
     assert "unlabelled" not in batch_of(never, step=5)
+
+
+def test_without_a_pool_on_its_line_dtm_is_supervised_and_says_so(mini, tiny):
+    made = recipe("dtm", "expr", tiny, [FACES / "aff-wild2"])
+    batch = made.prepare(batch_of(made, step=5))
+    assert "strong" not in batch and isinstance(made.module, Dtm)
+    made.module.step += 5
+    assert set(made.module.losses(batch)) == {"expression"}
+    assert made.without == ("an unlabelled pool: trained on labelled faces alone",)
+    assert recipe("dtm", "expr", tiny).without == ()
 
 
 class Levels:

@@ -126,3 +126,10 @@ def test_networks_of_an_ensemble_see_the_same_crops(mini, tiny):
     networks = [first, second.model_copy(update={"image_pixels": 64})]
     with pytest.raises(MienError, match="see the same crops, not 32 of encoder, 64 of face_resnet pixels"):
         recipe("multitask", "lsd", changed(tiny, "multitask", networks=networks))
+
+
+def test_a_target_that_nothing_knows_is_left_out_and_said(mini, tiny):
+    made = recipe("multitask", "lsd", changed(tiny, "multitask", identity_backbone=None))
+    parts = made.module.losses(made.prepare(batch_of(made)))
+    assert float(parts["identity"].detach()) == 0 and float(parts["pose"].detach()) > 0
+    assert made.without == ("the appearance target identity: it is known of no face",)

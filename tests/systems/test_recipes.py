@@ -34,8 +34,6 @@ TRAININGS = yaml.safe_load((ROOT / "params.yaml").read_text())["graph"]["trainin
         ("multitask", "lsd", {}, "artifacts/features/mae/lsd"),
         ("emma", "mtl", {}, "artifacts/mae"),
         ("emma", "mtl", {}, "artifacts/systems/lsd/dan"),
-        ("dtm", "expr", {}, "artifacts/faces/extra"),
-        ("feedback", "expr", {}, "artifacts/faces/extra"),
         ("au_cvt", "lsd", {}, "artifacts/pseudo/au/lsd.parquet"),
         ("au_cvt", "lsd", {"au_labels": "real"}, "artifacts/faces/aff-wild2"),
         ("au_cvt", "lsd", {"au_labels": "real"}, "artifacts/manifest/labels/au.parquet"),

@@ -1,0 +1,39 @@
+"""How long a training is: updates as params say, or more where its data ask for more.
+
+Params count in updates, tuned to some data (`steps`, `warmup_steps`, `epoch_steps`, ...). `optimise.passes` over more
+data stretches all these counts by one factor, so that a schedule keeps its shape; `optimise.most_steps` is the bound.
+"""
+
+import math
+from typing import TypeVar
+
+from pipeline.core.params import Section
+from pipeline.train.optimiser import Optimise
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def steps_asked(optimise: Optimise, rows: int) -> int:
+    """Updates of a training on `rows`: `steps` at least, `passes` over the rows where these are more, `most_steps` at
+    most.
+    """
+    passes = math.ceil(optimise.passes * rows / (optimise.batch * optimise.accumulate))
+    asked = max(optimise.steps, passes)
+    return min(asked, max(optimise.most_steps, optimise.steps)) if optimise.most_steps else asked
+
+
+def stretched(settings: Kind, optimise: Optimise, rows: int) -> Kind:
+    """Settings whose counts of steps fit `rows`; `optimise` is the part of them that says how many passes."""
+    return _scaled(settings, steps_asked(optimise, rows), optimise.steps)
+
+
+def _scaled(section: Kind, times: int, over: int) -> Kind:
+    """Every count of steps in a section and those below it, times over `over`, rounded down: sums stay within sums."""
+    changes: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            changes[name] = _scaled(value, times, over)
+        elif isinstance(value, int) and (name == "steps" or name.endswith("_steps")) and name != "most_steps":
+            changes[name] = value * times // over
+    return section.model_copy(update=changes)
