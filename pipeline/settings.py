@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from pipeline.abaw.rules import pretraining_refusal
+from pipeline.abaw.rules import pretraining_refusal, training_refusal
 from pipeline.abaw.tracks import TRACKS, TRAINED_TRACKS
 from pipeline.abaw.writer import Submit
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import CacheFeatures
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Graph
+from pipeline.core.graph import Graph, dataset_of
 from pipeline.core.params import Section, read_tree, validated
 from pipeline.core.paths import FACES
 from pipeline.ensemble.fit import Ensemble
@@ -78,8 +78,8 @@ def check_graph(params: Params) -> None:
     for track in graph.tracks:
         if track not in TRAINED_TRACKS:
             raise ValueError(f"graph.tracks: there is no track {track}; use one of: {', '.join(TRAINED_TRACKS)}")
-        for name, sources in graph.encoders.items():
-            if refusal := pretraining_refusal(sources, track):
+        for name, folders in graph.encoders.items():
+            if refusal := pretraining_refusal([_known_as(graph, folder) for folder in folders], track):
                 raise ValueError(f"graph.encoders.{name}: {refusal}")
     made = {(training.track, training.member) for training in graph.trainings.values()}
     if len(made) < len(graph.trainings):
@@ -108,6 +108,28 @@ def check_graph(params: Params) -> None:
     for name, training in graph.trainings.items():
         if training.fold and training.track == "lsd":
             raise ValueError(f"graph.trainings.{name}: LSD has pictures and no recordings, so it has no folds")
+
+    check_external(graph)
+
+
+def check_external(graph: Graph) -> None:
+    """External sets: their names, what a training takes of them, and whether the track's rules allow it."""
+    for name, training in graph.trainings.items():
+        where = f"graph.trainings.{name}.further"
+        for other in training.further:
+            if other not in graph.external:
+                known = ", ".join(graph.external) or "none"
+                raise ValueError(f"{where}: graph.external has no {other}; it has: {known}")
+            if refusal := training_refusal(graph.external[other].known_as, training.track):
+                raise ValueError(f"{where}: {refusal}")
+        if sum(training.further.values()) > 1:
+            raise ValueError(f"{where}: the shares of a batch make more than 1")
+
+
+def _known_as(graph: Graph, folder: str) -> str:
+    """The data set of a folder of faces, by the name that the rules know."""
+    dataset = dataset_of(Path(folder))
+    return graph.external[dataset].known_as if dataset in graph.external else dataset
 
 
 def load_params(path: Path | None = None) -> Params:

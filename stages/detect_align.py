@@ -5,48 +5,33 @@ crop, box, five landmarks, score, one row for every listed frame) and `artifacts
 repro detect_align` or `python -m stages.detect_align`. A killed run goes on where it stopped.
 """
 
-import functools
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.core.code import code_digest
 from pipeline.core.files import atomic_dir, below
 from pipeline.core.params import read_section
 from pipeline.core.parquet import read_parquet, write_parquet
 from pipeline.core.paths import FACES, FAILURES, MEDIA
 from pipeline.core.workstore import link, prune
-from pipeline.faces.detector import DetectAlign, verified_digest
-from pipeline.faces.extract import FAILURES_SCHEMA, Extracted, by_source, check_bound, extract, shard_name
+from pipeline.faces.detector import DetectAlign
+from pipeline.faces.extract import FAILURES_SCHEMA, check_bound, shard_name
+from pipeline.faces.shards import extract_all
 from pipeline.release.files import Data
 from pipeline.run.command import run_main
-from pipeline.run.parallel import run_tasks, worker_count
+from pipeline.run.parallel import worker_count
 from pipeline.run.tracking import stage_run
 from pipeline.tables.manifest import media_items
 
 STAGE = "detect_align"
 
 
-def extract_all(root: Path, params: DetectAlign) -> list[Extracted]:
-    """Shards of every media item, made by worker processes or found in the work store."""
-    sources = by_source(media_items(read_parquet(MEDIA)))
-    function = functools.partial(
-        extract,
-        root=root,
-        params=params,
-        stage=STAGE,
-        code=code_digest("pipeline.faces.extract"),
-        weights=verified_digest(params),
-    )
-    return [shard for shards in run_tasks(function, sources, "detect_align") for shard in shards]
-
-
 def main() -> None:
     """Extract the faces of the whole release."""
     root, params = Path(read_section("data", Data).root), read_section("detect_align", DetectAlign)
     with stage_run(STAGE, {"detect_align": params.model_dump()}) as run:
-        shards = extract_all(root, params)
+        shards = extract_all(media_items(read_parquet(MEDIA)), root, params, STAGE)
         run.workers = worker_count()
         failures = [failure for shard in shards for failure in shard.failures]
         check_bound(shards, failures, params.max_failed_fraction)

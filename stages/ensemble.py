@@ -10,6 +10,7 @@ import sys
 from pipeline.abaw.tracks import trained_track
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_dir, write_json
+from pipeline.core.graph import Graph
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
 from pipeline.ensemble.fit import Ensemble, Timeline, combined_tasks
@@ -29,10 +30,12 @@ def run_ensemble(name: str) -> None:
     if not names:
         raise MienError(f"params.yaml: ensemble.members has no {track}", exit_code=2)
     with stage_run(f"ensemble@{track}", {"ensemble": settings.model_dump(), "track": track}) as run:
-        table, members, present = read_members(track, trainings, "validation")
+        # a training that is no member is a network for another system, or one that was left out on trial
+        others = {line.member for line in read_section("graph", Graph).trainings.values() if line.track == track}
+        table, members, present = read_members(track, trainings, "validation", others)
         labels = validation_labels(track)
         fitted, metrics = judge(track, Timeline.of(table, track), members, labels, settings)
-        test_table, test_members, test_present = read_members(track, trainings, "test")
+        test_table, test_members, test_present = read_members(track, trainings, "test", others)
         with atomic_dir(ENSEMBLE / track) as out:
             write_json(out / "fitted.json", as_json(fitted, names))
             write_json(out / "metrics.json", metrics)

@@ -45,7 +45,8 @@ def finetune(name: str) -> None:
     with stage_run(stage, logged) as run:
         track, needs = trained_track(training.track), Needs.of(f"graph.trainings.{name}", training.needs)
         seed_weights(common)
-        made = system.recipe(settings, Job(track, vit, needs, common.evaluate_batch, fold=training.fold))
+        job = Job(track, vit, needs, common.evaluate_batch, fold=training.fold, further=training.further)
+        made = system.recipe(settings, job)
         folder = training_folder(stage, logged, stage_deps(stage))
         module, loop = fit(f"finetune {name}", made, common, folder, run.log)
         out = SYSTEMS / track.name / training.member

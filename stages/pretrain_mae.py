@@ -6,6 +6,7 @@ encoder.safetensors, meta.json, curve.csv, reconstruction.png. Run it with `dvc 
 """
 
 import sys
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from models.mae import MAE
 from pipeline.backbones.encoder import Vit, save_encoder
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_dir
-from pipeline.core.graph import Graph
+from pipeline.core.graph import Graph, dataset_of
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENCODER
 from pipeline.core.workstore import training_folder
@@ -32,9 +33,10 @@ from pipeline.train.views import augmenter
 def pretrain(name: str) -> None:
     """Train, then publish the encoder with its curve and pictures."""
     stage = f"pretrain_mae@{name}"
-    sources = list(dict.fromkeys(read_section("graph", Graph).encoders[name]))  # type: ignore[index]
+    folders = [Path(folder) for folder in dict.fromkeys(read_section("graph", Graph).encoders[name])]  # type: ignore[index]
+    sources = [dataset_of(folder) for folder in folders]
     settings, vit = read_section("pretrain_mae", PretrainMae), read_section("vit", Vit)
-    pool = Pool(sources)
+    pool = Pool(folders)
     settings = stretched(settings, settings.optimise, len(pool))
     logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump(), "sources": sources}
     with stage_run(stage, logged) as run:

@@ -1,18 +1,26 @@
 """Parts of a release, each from `mien init` to a checked submission: what is not there is left out and told, once."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import yaml
 
 from pipeline.abaw.check.check import check_file
+from pipeline.abaw.names import frame_name
 from pipeline.core.code import ROOT
+from pipeline.faces.media import read_frames
+from pipeline.release.discover import find_release
+from pipeline.tables.manifest import Manifest
 from tests.clones import commit, make_clone, run_in
 from tests.tiny import TINY_FACE, TINY_PARAMS, TINY_TRAIN, merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+LSD_TRAINING = "lsd_abaw4/training_set_synthetic_images"
+SOURCES: dict[str, set[str]] = {"expr": {"cropped_aligned"}, "lsd": set()}
 VIDEO_FOLDERS = {"expr": "EXPR_Recognition", "au": "AU_Detection", "va": "VA_Estimation"}
 
 
@@ -41,6 +49,35 @@ def cut(rendered: Path, target: Path, tracks: set[str], pool: bool) -> None:
             shutil.rmtree(target / folder)
     if not pool:
         shutil.rmtree(target / "unlabelled")
+
+
+def add_external(clone: Path, rendered: Path) -> None:
+    """The pictures of LSD as somebody else's data set: half of pretraining, and a third of dtm's batches."""
+    names = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
+    folders = sorted(path.name for path in (rendered / LSD_TRAINING).iterdir())
+    classes = {folder: next(name for name in names if name[:3].upper() == folder[:3]) for folder in folders}
+    mapping = {"source": "rendered", "licence": "CC0", "faces": "aligned", "classes": classes}
+    (clone / "other.yaml").write_text(yaml.safe_dump(mapping))
+    command = ("mien", "data", "import", str(rendered / LSD_TRAINING), "--name", "other")
+    run_in(clone, *command, "--labels", "folders", "--map", "other.yaml")
+    run_in(clone, "dvc", "add", "data/raw/other")
+    tree = yaml.safe_load((clone / "params.yaml").read_text())
+    graph = tree["graph"]
+    graph["external"] = {"other": {"path": "data/raw/other", "known_as": "other"}}
+    graph["encoders"]["mae"] = ["artifacts/faces/extra", "artifacts/external/other/faces"]
+    graph["trainings"]["dtm-expr"]["further"] = {"other": 0.33}
+    graph["trainings"]["dtm-expr"]["needs"][1] = "artifacts/external/other"
+    (clone / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+def to_crops(release: Path) -> None:
+    """Crops in the place of the videos, each frame whole at the organisers' size."""
+    for item in [item for item in Manifest(find_release(release)).media() if item.dataset == "aff-wild2"]:
+        for number, frame in enumerate(read_frames(release / item.paths[0]), 1):
+            target = release / "cropped_aligned" / item.video / frame_name(number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), cv2.resize(frame, (112, 112), interpolation=cv2.INTER_AREA))
+    shutil.rmtree(release / "videos")
 
 
 def _list_name(track: str) -> str:
@@ -79,8 +116,8 @@ def make_tiny(path: Path) -> None:
     ("tracks", "pool", "told"),
     [
         ("va", False, "left out: MAE pretraining: neither an unlabelled pool nor LSD"),
-        ("expr", False, "left out: dtm and feedback: no unlabelled pool"),
-        ("lsd", False, "left out: au_cvt: no AU labels for its teacher"),
+        ("expr", False, "left out: the pool of dtm and feedback: they train on labelled faces alone"),
+        ("lsd", False, "left out: au_cvt's AU branch: no AU labels for its teacher"),
         ("expr au va mtl", True, "left out: emma: no LSD to train its frozen expression network on"),
     ],
 )
@@ -92,8 +129,12 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
         output = [run_in(clone, *line) for line in documented(tmp_path / "release")][-1]
     else:
         cut(rendered, clone / "data/raw/mine", set(names), pool)
+        if tracks == "expr":
+            to_crops(clone / "data/raw/mine")
         output = run_in(clone, "mien", "init", "data/raw/mine")
     assert told in output and output.splitlines()[0] == f"params.yaml: tracks {', '.join(names)}"
+    if tracks == "expr au va mtl":
+        add_external(clone, rendered)
     make_tiny(clone / "params.yaml")
     commit(clone)
     run_in(clone, "dvc", "repro")
@@ -102,5 +143,21 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
         assert check_file(clone / f"submissions/{track}/predictions.txt", template) == []
     assert {path.name for path in (clone / "submissions").iterdir() if path.is_dir()} == set(names)
     page = (clone / "reports/index.html").read_text()
+    card = json.loads((clone / "artifacts/manifest/card.json").read_text())
+    assert set(card["sources"]) == SOURCES.get(tracks, {"video"})
+    if tracks in ("expr", "lsd"):
+        member = {"expr": "dtm", "lsd": "au_cvt"}[tracks]
+        metrics = json.loads((clone / f"artifacts/systems/{tracks}/{member}/metrics.json").read_text())
+        assert len(metrics["without"]) == 1
+    if tracks == "expr au va mtl":
+        lock = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+        assert "artifacts/external/other" in {dep["path"] for dep in lock["finetune@dtm-expr"]["deps"]}
+        assert json.loads((clone / "artifacts/mae/meta.json").read_text())["sources"] == ["extra", "other"]
+    if tracks == "lsd":
+        folder = "data/raw/mine/lsd_abaw4/lsd_test_data"
+        told = run_in(clone, "mien", "predict", folder, "--crops", "--output", "out.csv")
+        assert "expressions: lsd's dan, au_cvt, multitask, cotex" in told
+        assert "valence and arousal: left out, no VA or MTL is trained" in told
+        assert "p_Happiness" in (clone / "out.csv").read_text().splitlines()[0]
     assert all(f"<h2>{track.upper()}</h2>" in page for track in names)
     assert "Running stage" not in run_in(clone, "dvc", "repro")

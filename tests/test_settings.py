@@ -90,7 +90,7 @@ def test_shipped_params_are_valid(root):
         (put("vit.width", "128"), "vit.width: Input should be a valid integer"),
         (put("vit.width", 128.0), "vit.width: Input should be a valid integer"),
         (put("finetune.seed", None), "finetune.seed: Input should be a valid integer"),
-        (put("graph.encoders.mae", ["aff-wild", "lsd"]), "aff-wild may not be used in pre-training for EXPR"),
+        (put("graph.encoders.mae", ["artifacts/faces/aff-wild", "artifacts/faces/lsd"]), "aff-wild may not"),
         (put("ensemble.members.expression", ["vit"]), "ensemble.members.expression"),
         (put("ensemble.folds", 1), "ensemble.folds: Input should be greater than or equal to 2"),
         (put("pseudo_label.confidence", 0.5), "pseudo_label.confidence: Input should be greater than 0.5"),
@@ -104,7 +104,12 @@ def test_shipped_params_are_valid(root):
         (put("pretrain_mae.decoder_heads", 7), "decoder_width must be a multiple of decoder_heads"),
         (put("submit.file_name", "../up.txt"), "submit.file_name: String should match"),
         (put("graph.encoders.mae", ["lsd"]), "graph.encoders.mae: List should have at least 2 items"),
-        (put("graph.encoders.mae", ["extra", "s-aff-wild2"]), "s-aff-wild2 may not be used in pre-training for EXPR"),
+        (
+            put("graph.encoders.mae", ["artifacts/faces/extra", "artifacts/faces/s-aff-wild2"]),
+            "s-aff-wild2 may not be used in pre-training for EXPR",
+        ),
+        (put("graph.trainings.vit-va.further", {"x": 0.5}), "vit-va.further: graph.external has no x; it has: none"),
+        (put("graph.trainings.vit-va.further", {"x": 0.0}), "vit-va.further.x: Input should be greater than 0"),
         (put("graph.encoders.vae", ["extra", "lsd"]), "graph.encoders.vae.[key]: Input should be 'mae'"),
         (put("graph.trainings.vit-au.needs", ["artifacts/mae"]), "vit-au.needs: List should have at least 3 items"),
         (

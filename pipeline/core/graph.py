@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
+from pipeline.core.paths import EXTERNAL
 
 NEEDS = 3  # deps of a training in dvc.yaml; DVC knows no optional dep and no list of them
 
@@ -35,11 +36,19 @@ class Fold(Section):
         return self
 
 
+class ExternalSet(Section):
+    """Somebody else's labelled faces: where `mien data import --labels` put them, and the name that the rules know."""
+
+    path: str
+    known_as: str
+
+
 class Training(Section):
     """One training: a system for a track, and the name that its scores have in the track's ensemble.
 
     `needs` are the paths that it reads beside its track's faces and labels, always three: DVC has no optional deps, so
     a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`.
+    `further` are external sets with their share of each batch; 1 leaves the track's own faces to judging alone.
     """
 
     system: str
@@ -49,6 +58,7 @@ class Training(Section):
     needs: list[str] = Field(min_length=NEEDS, max_length=NEEDS)
     seed: int | None = None
     fold: Fold | None = None
+    further: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
 
 
 class CachedFeatures(Section):
@@ -72,12 +82,13 @@ class FeedbackTraining(Section):
 class Graph(Section):
     """Everything that `dvc.yaml` iterates over.
 
-    Whatever the data do not support is left out: a section may be empty but for `tracks`. `encoders` are the two data
-    sets that the encoder is pretrained on (one alone is given twice); `shown` the two folders that the report tells of
-    beside scores.
+    Whatever the data do not support is left out: a section may be empty but for `tracks`. `external` are other people's
+    labelled faces; `encoders` the two folders of faces that the encoder is pretrained on (one alone is given twice);
+    `shown` the two folders that the report tells of beside scores.
     """
 
     tracks: list[str] = Field(min_length=1)
+    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], ExternalSet]
     encoders: dict[Literal["mae"], Annotated[list[str], Field(min_length=2, max_length=2)]]
     features: dict[str, CachedFeatures]
     au_teachers: list[str] = Field(max_length=1)
@@ -85,6 +96,11 @@ class Graph(Section):
     feedback: dict[str, FeedbackTraining]
     trainings: dict[str, Training]
     shown: list[str] = Field(min_length=2, max_length=2)
+
+
+def dataset_of(faces: Path) -> str:
+    """The data set of a folder of faces: `artifacts/faces/lsd`, `artifacts/external/affectnet/faces`."""
+    return faces.parent.name if faces.is_relative_to(EXTERNAL) else faces.name
 
 
 @dataclass(frozen=True)

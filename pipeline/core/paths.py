@@ -11,6 +11,7 @@ MEDIA = MANIFEST / "media.parquet"
 SPLITS = MANIFEST / "splits.parquet"  # which video is for what; no labels
 LABELS = MANIFEST / "labels"
 TEMPLATES = MANIFEST / "templates"
+EXTERNAL = ARTIFACTS / "external"  # <name>/: faces and labels of somebody else's data set
 FACES = ARTIFACTS / "faces"
 FAILURES = ARTIFACTS / "failures.parquet"
 ENCODER = ARTIFACTS / "mae"

@@ -5,7 +5,7 @@ gets the mean of those that have it (of folds: the one that has not trained on i
 mean of all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,14 +33,14 @@ def validation_labels(track: str) -> Tasks:
 
 
 def read_members(
-    track: str, trainings: Mapping[str, Sequence[str]], split: str
+    track: str, trainings: Mapping[str, Sequence[str]], split: str, others: Collection[str] = ()
 ) -> tuple[pa.Table, list[Tasks], np.ndarray]:
     """Axis, each member's filled scores on it, and the rows where any member saw a face.
 
     `trainings` are those of each member. They are joined by key, whatever the order of their rows; a member that has
-    other rows is refused.
+    other rows is refused, and so is a folder that is neither a member nor one of `others`: a leaving of former params.
     """
-    wanted = {name for names in trainings.values() for name in names}
+    wanted = {name for names in trainings.values() for name in names} | set(others)
     strangers = {path.name for path in (SYSTEMS / track).glob("*") if path.is_dir()} - wanted
     if strangers:
         raise MienError(

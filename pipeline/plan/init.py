@@ -93,7 +93,8 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
     labeller = feedback and held.pool
     plan.graph = {
         "tracks": tracks,
-        "encoders": {"mae": _two(sources)} if sources else {},
+        "external": {},
+        "encoders": {"mae": _two([(FACES / source).as_posix() for source in sources])} if sources else {},
         "features": {},
         "au_teachers": ["mae"] if teacher else [],
         "pool_labellers": {},

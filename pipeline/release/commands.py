@@ -42,6 +42,8 @@ def _add_import(commands: Any) -> None:
     parser.add_argument("source", type=Path, metavar="SRC", help="a folder, an archive, or a folder of archives")
     parser.add_argument("--name", required=True)
     parser.add_argument("--json", action="store_true", help="the summary for machines")
+    parser.add_argument("--labels", choices=["folders", "csv"], help="no release: other people's labelled faces")
+    parser.add_argument("--map", type=Path, metavar="MAP.yaml", help="how their words become ABAW's")
     parser.set_defaults(run=import_command)
 
 
@@ -84,9 +86,13 @@ def import_command(args: argparse.Namespace) -> int:
     from pipeline.release.importer import import_release, pack_place
 
     target = pack_place(args.name)
-    summary = import_release(args.source, target)
+    card: dict[str, Any] = {}
+    if args.labels or args.map:
+        summary, card = _import_external(args, target)
+    else:
+        summary = import_release(args.source, target)
     if args.json:
-        print(json.dumps(asdict(summary) | {"target": target.as_posix()}, indent=1))
+        print(json.dumps(asdict(summary) | {"target": target.as_posix()} | card, indent=1))
         return 0
     rate = (summary.images + summary.files) / max(summary.seconds, 1e-9)
     print(
@@ -95,5 +101,20 @@ def import_command(args: argparse.Namespace) -> int:
     )
     if summary.stale:
         print(f"{len(summary.stale)} outputs of earlier imports are not in this source and were kept")
-    print(f"Next: dvc add {target}, and set data.root to it in params.yaml")
+    if card:
+        labelled = ", ".join(card["label_types"])
+        print(f"{card['pictures']:,} pictures with {labelled}; left out: {', '.join(card['left_out']) or 'nothing'}")
+        print(f"Next: dvc add {target}, and name it in params.yaml: graph.external.{args.name}: {{path: {target}}}")
+    else:
+        print(f"Next: dvc add {target}, and set data.root to it in params.yaml")
     return 0
+
+
+def _import_external(args: argparse.Namespace, target: Path) -> tuple[Any, dict[str, Any]]:
+    from pipeline.core.errors import MienError
+    from pipeline.release.external import import_external
+    from pipeline.release.label_map import read_map
+
+    if not (args.labels and args.map):
+        raise MienError("labelled faces need both --labels folders|csv and --map MAP.yaml", exit_code=2)
+    return import_external(args.source, target, args.labels, read_map(args.map, args.labels))

@@ -71,14 +71,25 @@ def import_release(source: Path, target: Path, work: Path | None = None, threads
     `work` holds the ledger and what has to be decompressed. MienError when `source` holds nothing of ABAW, an archive
     is unsafe, a file cannot be read, or `target` is something else than a pack.
     """
-    started = time.monotonic()
     work = work or WORK / target.name
+    store = open_tree(source, target, work)
+    if is_empty(discover(source, store)):
+        raise MienError(f"{source}: nothing of an official release. Mend: `mien data validate` says what it looks for")
+    return pack_tree(store, source, target, work, threads)
+
+
+def open_tree(source: Path, target: Path, work: Path) -> Store:
+    """The tree of `source`, which is no pack yet and does not lie in its own target."""
     _vet_places(source, target)
     store = open_source(source, work)
     if is_pack(source) or not RESERVED.isdisjoint({*store.list("")[0], *(file.name for file in store.list("")[1])}):
         raise MienError(f"{source} holds {', '.join(sorted(RESERVED))}: it is a pack already", exit_code=2)
-    if is_empty(discover(source, store)):
-        raise MienError(f"{source}: nothing of an official release. Mend: `mien data validate` says what it looks for")
+    return store
+
+
+def pack_tree(store: Store, source: Path, target: Path, work: Path, threads: int | None = None) -> ImportSummary:
+    """Pack a tree of images and other files, whatever they are."""
+    started = time.monotonic()
     _sweep(target)
     folders = list(_folders(store, ""))
     summary = ImportSummary(target)

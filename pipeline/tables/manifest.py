@@ -248,7 +248,7 @@ class Manifest:
     def _lsd_items(self) -> Iterable[MediaItem]:
         folders = [f for classes in self.release.lsd_classes.values() for paths in classes.values() for f in paths]
         for folder in folders + ([self.release.lsd_test] if self.release.lsd_test else []):
-            yield from self._ranges("lsd", folder.as_posix(), "aligned", len(self.release.image_names(folder)))
+            yield from ranges("lsd", folder.as_posix(), "aligned", len(self.release.image_names(folder)))
 
     def _extra_items(self) -> Iterable[MediaItem]:
         folders: dict[str, int] = {}
@@ -259,13 +259,14 @@ class Manifest:
                 folder = parent(path.as_posix())
                 folders[folder] = folders.get(folder, 0) + 1
         for folder, count in folders.items():
-            yield from self._ranges("extra", folder, "pictures", count)
+            yield from ranges("extra", folder, "pictures", count)
 
-    @staticmethod
-    def _ranges(dataset: str, folder: str, kind: str, count: int) -> Iterable[MediaItem]:
-        for first in range(0, count, PICTURES_PER_ITEM):
-            size = min(PICTURES_PER_ITEM, count - first)
-            yield MediaItem(dataset, folder, folder, "", first, size, kind, (folder,), count)
+
+def ranges(dataset: str, folder: str, kind: str, count: int, video: str = "") -> Iterable[MediaItem]:
+    """A folder of pictures in items of at most `PICTURES_PER_ITEM`; `video` names them where the folder does not."""
+    for first in range(0, count, PICTURES_PER_ITEM):
+        size = min(PICTURES_PER_ITEM, count - first)
+        yield MediaItem(dataset, video or folder, video or folder, "", first, size, kind, (folder,), count)
 
 
 def _label_rows(

@@ -1,6 +1,9 @@
 """A track's training and judging data: which crop has which labels, and how often it is drawn."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -87,11 +90,21 @@ def training_rows(track: str, fold: Fold | None = None) -> int:
     return int(training.sum())
 
 
+class Further(Protocol):
+    """Labelled faces of another data set, and their share of a batch."""
+
+    share: float
+
+    def batch(self, generator: np.random.Generator, size: int, others: Tasks) -> Batch:
+        """Faces with the columns of `others`, unknown where they have none."""
+        ...
+
+
 class TrackData:
     """Everything that training for one track reads of its labelled faces.
 
     `rows` are the training rows with a face and a valid label, `labels` theirs; `extra` are further columns of these
-    rows that a system asks for. With a `fold` its recordings judge and all others train.
+    rows that a system asks for, `further` other people's faces. With a `fold` its recordings judge, all others train.
     """
 
     def __init__(self, track: str, pixels: int, balance: float, fold: Fold | None = None) -> None:
@@ -103,6 +116,7 @@ class TrackData:
         self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels))
         self.labels = {task: values[self.rows] for task, values in self.labels.items()}
         self.extra: Tasks = {}
+        self.further: Sequence[Further] = ()
         self._cumulative = np.cumsum(rarity(self.labels, balance))
 
     @property
@@ -123,7 +137,14 @@ class TrackData:
         return [float(w) for w in odds.clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)]
 
     def batch(self, generator: np.random.Generator, size: int) -> Batch:
-        """A batch of labelled faces, as balanced as params ask."""
+        """A batch of labelled faces, as balanced as params ask, with the share of further data sets."""
+        counts = [round(size * faces.share) for faces in self.further]
+        parts = [self._own(generator, size - sum(counts))] if size > sum(counts) else []
+        columns = self.labels | self.extra
+        parts += [faces.batch(generator, n, columns) for faces, n in zip(self.further, counts, strict=True) if n]
+        return functools.reduce(join, parts)
+
+    def _own(self, generator: np.random.Generator, size: int) -> Batch:
         chosen = draw(generator, self._cumulative, size)
         images = self.crops.images(self.places[chosen], self.pixels)
         return to_batch(images, {name: values[chosen] for name, values in (self.labels | self.extra).items()}, False)

@@ -4,8 +4,8 @@ A system (`pipeline/systems/<name>.py`) turns its settings and a `Job` into a `R
 one loop (`loop.py`, read that next) and `write_results` leaves weights, predictions, metrics and curve.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +71,8 @@ class Job:
     """What one training is given: its track, the encoder's sizes, what it may read, and how it is judged.
 
     `pretrained` False builds the system without any pretrained part: for weights that are loaded afterwards, and as the
-    control of an ablation. `fold` deals training and validation recordings anew.
+    control of an ablation. `fold` deals training and validation recordings anew. `further` are external sets with their
+    share of each batch.
     """
 
     track: Track
@@ -80,6 +81,7 @@ class Job:
     evaluate_batch: int
     pretrained: bool = True
     fold: Fold | None = None
+    further: Mapping[str, float] = field(default_factory=dict)
 
     def check_own(self, path: Path, why: str) -> Path:
         """`path`, which must be needed when this pipeline made it; weights.yaml declares what it did not make."""

@@ -5,6 +5,7 @@ from typing import cast
 from models.system import System
 from pipeline.train.data import TrackData
 from pipeline.train.fit import Batches, Job, Recipe, Train
+from pipeline.train.further import further_faces
 from pipeline.train.infer import predict_axis
 from pipeline.train.views import augmenter
 
@@ -12,6 +13,7 @@ from pipeline.train.views import augmenter
 def frame_recipe(system: System, train: Train, job: Job) -> tuple[Recipe, TrackData]:
     """The plain recipe of a frame-wise system, labelled faces alone, and the data behind it for a system to add to."""
     data = TrackData(job.track.name, system.pixels, train.balance, job.fold)
+    data.further = further_faces(job.further, job.track, data.pixels, train.balance, job.needs)
     recipe = Recipe(
         module=system,
         data=data,

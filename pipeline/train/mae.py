@@ -13,9 +13,10 @@ from models.vit import build_vit
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.core.files import atomic_write_bytes
+from pipeline.core.graph import dataset_of
 from pipeline.core.params import Section
 from pipeline.core.parquet import read_parquet
-from pipeline.core.paths import EXTRA, SPLITS
+from pipeline.core.paths import EXTERNAL, EXTRA, SPLITS
 from pipeline.faces.crops import Crops
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
@@ -60,13 +61,13 @@ def training_videos(dataset: str) -> set[str] | None:
 
 
 class Pool:
-    """Training crops of several data sets behind one index."""
+    """Training crops of several folders of faces behind one index; of an external set all."""
 
-    def __init__(self, sources: Sequence[str]) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self.parts: list[tuple[Crops, np.ndarray]] = []
-        for source in sources:
-            crops = Crops(source)
-            videos = training_videos(source)
+        for folder in folders:
+            crops = Crops(folder.name, folder.parent)
+            videos = None if folder.is_relative_to(EXTERNAL) else training_videos(dataset_of(folder))
             self.parts.append((crops, np.arange(len(crops)) if videos is None else crops.of_videos(videos)))
         self.ends = np.cumsum([len(rows) for _, rows in self.parts])
 

@@ -61,6 +61,14 @@ def test_a_fold_that_is_missing_is_told(labels):
         read_members("va", {"folds": ["fold0", "fold2"]}, "validation")
 
 
+def test_a_training_that_is_no_member_stands_beside_and_a_leaving_is_refused(labels):
+    for name in ("one", "two"):
+        write_training(name, rows_of(labels, "v"), 0.2)
+    assert len(read_members("va", {"one": ["one"]}, "test", {"two"})[1]) == 1
+    with pytest.raises(MienError, match="artifacts/systems/va/two is no member of this ensemble"):
+        read_members("va", {"one": ["one"]}, "test")
+
+
 def test_a_member_is_named_once(root):
     tree = load_params(root / "params.yaml").ensemble.model_dump()
     for members, trainings in (

@@ -152,8 +152,8 @@ def test_what_is_written_is_valid_and_reads_what_is_made(root, tmp_path_factory,
             assert any(Path(path).is_relative_to(out) for out in made), (path, made)
     for name in graph.features:
         assert set(params.cache_features.backbones[name].datasets) <= datasets
-    for sources in graph.encoders.values():
-        assert set(sources) <= datasets
+    for folders in graph.encoders.values():
+        assert set(folders) <= made
 
 
 def test_comments_stay(root, tmp_path, monkeypatch):
