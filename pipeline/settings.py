@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from pipeline.abaw.rules import pretraining_refusal, training_refusal
+from pipeline.abaw.rules import external_refusal, pretraining_refusal, training_refusal
 from pipeline.abaw.tracks import TRACKS, TRAINED_TRACKS
 from pipeline.abaw.writer import Submit
 from pipeline.backbones.encoder import Vit
@@ -17,7 +17,7 @@ from pipeline.backbones.features import CacheFeatures
 from pipeline.core.errors import MienError
 from pipeline.core.graph import Graph, dataset_of
 from pipeline.core.params import Section, read_tree, validated
-from pipeline.core.paths import FACES
+from pipeline.core.paths import EXTERNAL, FACES
 from pipeline.ensemble.fit import Ensemble
 from pipeline.faces.detector import DetectAlign
 from pipeline.release.files import Data
@@ -79,7 +79,8 @@ def check_graph(params: Params) -> None:
         if track not in TRAINED_TRACKS:
             raise ValueError(f"graph.tracks: there is no track {track}; use one of: {', '.join(TRAINED_TRACKS)}")
         for name, folders in graph.encoders.items():
-            if refusal := pretraining_refusal([_known_as(graph, folder) for folder in folders], track):
+            released = [Path(folder).name for folder in folders if not Path(folder).is_relative_to(EXTERNAL)]
+            if refusal := pretraining_refusal(released, track):
                 raise ValueError(f"graph.encoders.{name}: {refusal}")
     made = {(training.track, training.member) for training in graph.trainings.values()}
     if len(made) < len(graph.trainings):
@@ -113,7 +114,13 @@ def check_graph(params: Params) -> None:
 
 
 def check_external(graph: Graph) -> None:
-    """External sets: their names, what a training takes of them, and whether the track's rules allow it."""
+    """External sets: whether they are, what a training takes of them, and whether the track's rules allow it."""
+    for name, external in graph.external.items():
+        if refusal := external_refusal(external.known_as):
+            raise ValueError(f"graph.external.{name}: {refusal}")
+    for folder in (Path(folder) for folders in graph.encoders.values() for folder in folders):
+        if folder.is_relative_to(EXTERNAL) and dataset_of(folder) not in graph.external:
+            raise ValueError(f"graph.encoders: graph.external has no {dataset_of(folder)}")
     for name, training in graph.trainings.items():
         where = f"graph.trainings.{name}.further"
         for other in training.further:
@@ -124,12 +131,6 @@ def check_external(graph: Graph) -> None:
                 raise ValueError(f"{where}: {refusal}")
         if sum(training.further.values()) > 1:
             raise ValueError(f"{where}: the shares of a batch make more than 1")
-
-
-def _known_as(graph: Graph, folder: str) -> str:
-    """The data set of a folder of faces, by the name that the rules know."""
-    dataset = dataset_of(Path(folder))
-    return graph.external[dataset].known_as if dataset in graph.external else dataset
 
 
 def load_params(path: Path | None = None) -> Params:

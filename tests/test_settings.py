@@ -108,6 +108,11 @@ def test_shipped_params_are_valid(root):
             put("graph.encoders.mae", ["artifacts/faces/extra", "artifacts/faces/s-aff-wild2"]),
             "s-aff-wild2 may not be used in pre-training for EXPR",
         ),
+        (put("graph.encoders.mae", ["artifacts/faces/lsd", "artifacts/external/x/faces"]), "graph.external has no x"),
+        (
+            put("graph.external.x", {"path": "data/raw/x", "known_as": "Aff-Wild2"}),
+            "graph.external.x: Aff-Wild2 is Aff-Wild2's own, no external set",
+        ),
         (put("graph.trainings.vit-va.further", {"x": 0.5}), "vit-va.further: graph.external has no x; it has: none"),
         (put("graph.trainings.vit-va.further", {"x": 0.0}), "vit-va.further.x: Input should be greater than 0"),
         (put("graph.encoders.vae", ["extra", "lsd"]), "graph.encoders.vae.[key]: Input should be 'mae'"),
@@ -182,3 +187,14 @@ def test_missing_file(workspace):
     with pytest.raises(MienError, match=r"params\.yaml: no such file") as caught:
         load_params()
     assert caught.value.exit_code == 2
+
+
+def test_an_external_set_trains_the_tracks_that_it_has_labels_of(root):
+    tree = yaml.safe_load((root / "params.yaml").read_text())
+    tree["graph"]["external"] = {"mine": {"path": "data/raw/mine", "known_as": "affectnet"}}
+    tree["graph"]["encoders"]["mae"] = ["artifacts/external/mine/faces", "artifacts/faces/lsd"]
+    tree["graph"]["trainings"]["vit-va"]["further"] = {"mine": 0.4}
+    assert Params.model_validate(tree).graph.trainings["vit-va"].further == {"mine": 0.4}
+    tree["graph"]["trainings"]["vit-au"]["further"] = {"mine": 0.4}
+    with pytest.raises(ValueError, match=r"vit-au\.further: affectnet has no labels of AU"):
+        Params.model_validate(tree)

@@ -38,10 +38,17 @@ PRETRAINING_ALLOWED = {
 
 
 def pretraining_refusal(sources: Iterable[str], track: str) -> str | None:
-    """Why the rules of a track forbid an encoder that has seen these data sets; None where they allow it."""
+    """Why the rules of a track forbid an encoder that has seen these sets of a release; None where they allow it."""
     for source in sources:
-        if source not in PRETRAINING_ALLOWED.get(track, set()) | EXTERNAL_SETS.keys():
+        if source not in PRETRAINING_ALLOWED.get(track, set()):
             return f"{source} may not be used in pre-training for {track.upper()}; remove it, or remove the track"
+    return None
+
+
+def external_refusal(known_as: str) -> str | None:
+    """Why an external set is none, whatever it is used for."""
+    if known_as.lower() in AFFWILD2:
+        return f"{known_as} is Aff-Wild2's own, no external set: the rules give it to its tracks as released"
     return None
 
 
@@ -51,8 +58,6 @@ def training_refusal(known_as: str, track: str) -> str | None:
     A set that is not in the list may: its labels are then the user's to answer for.
     """
     name = known_as.lower()
-    if name in AFFWILD2:
-        return f"{known_as} is Aff-Wild2's own, no external set: the rules give it to its tracks as released"
     if name in EXTERNAL_SETS and not EXTERNAL_SETS[name] & set(TRACKS[track].tasks):
         return f"{known_as} has no labels of {track.upper()}, and no other task's may train it"
     return None
