@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from models.face_resnet import IRStem
-from models.vit import MEAN, STD, build_vit, layer_groups, normalise, read_tokens, readout_width
+from models.vit import MEAN, STD, build_vit, normalise, read_tokens, readout_width
 
 
 class GridReadout(nn.Module):
@@ -46,12 +46,15 @@ class Backbone(nn.Module):
         """uint8 (B, 3, pixels, pixels) to (B, width)."""
         return self.network((normalise(images) - self.shift) / self.scale)
 
+    @property
+    def layered(self) -> str:
+        """Name of the module whose layers layer decay tells apart, where it has timm's `group_matcher`."""
+        return "network.encoder" if isinstance(self.network, GridReadout) else "network"
+
     def no_weight_decay(self) -> set[str]:
         """Names that weight decay leaves alone (timm's convention)."""
-        if isinstance(self.network, GridReadout):
-            return {f"network.encoder.{name}" for name in self.network.encoder.no_weight_decay()}
-        names: Any = getattr(self.network, "no_weight_decay", set)
-        return {f"network.{name}" for name in names()}
+        names: Any = getattr(self.get_submodule(self.layered), "no_weight_decay", set)
+        return {f"{self.layered}.{name}" for name in names()}
 
 
 def vit_backbone(vit: dict[str, int], readout_grid: int, drop_path: float = 0.0) -> Backbone:
@@ -96,11 +99,3 @@ def timm_backbone(name: str, pixels: int | None = None, drop_path: float = 0.0) 
     config = timm.data.resolve_data_config(model=network)
     width = getattr(network, "head_hidden_size", None) or network.num_features
     return Backbone(network, width, pixels or config["input_size"][-1], list(config["mean"]), list(config["std"]))
-
-
-def backbone_groups(name: str) -> dict:
-    """Layer groups for layer decay of a module whose children that `name` matches are backbones: our ViT's layer by
-    layer, any other network as one group, the heads last.
-    """
-    groups = layer_groups(rf"{name}\.network\.encoder")
-    return groups | {"stem": rf"{groups['stem']}|^{name}\.network\.(?!encoder\.)"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.losses import expression_loss, jensen_shannon
 from models.masking import encode_visible, patchify, put_back, random_masking
 from models.system import Batch, System
-from models.vit import build_vit, layer_groups, normalise, read_tokens, readout_width
+from models.vit import build_vit, normalise, read_tokens, readout_width
 
 
 class View(nn.Module):
@@ -85,6 +85,6 @@ class CoTex(System):
             for name in view.encoder.no_weight_decay()  # type: ignore[operator,union-attr]
         }
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay, the same for every view."""
-        return layer_groups(r"views\.\d+\.encoder")
+    def backbones(self) -> list[str]:
+        """The ViT of each view."""
+        return [f"views.{number}.encoder" for number in range(len(self.views))]

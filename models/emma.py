@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.losses import au_sum_loss, expression_loss, va_loss
 from models.system import Batch, System
-from models.vit import build_vit, freeze, layer_groups, normalise, read_tokens, readout_width
+from models.vit import build_vit, freeze, normalise, read_tokens, readout_width
 
 EXPRESSIONS, AUS = 8, 12
 
@@ -98,6 +98,6 @@ class Emma(System):
         """Names that weight decay leaves alone (timm's convention)."""
         return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay."""
-        return layer_groups("encoder")
+    def backbones(self) -> list[str]:
+        """The ViT; the frozen network does not move."""
+        return ["encoder"]

@@ -66,14 +66,6 @@ def read_tokens(tokens: Tensor, grid: int) -> Tensor:
     return cells.flatten(1)
 
 
-def layer_groups(encoder: str) -> dict:
-    """Layer groups for layer decay of a module whose ViTs are the children that `encoder` matches (timm's convention):
-    embedding, then block by block; what is left, the heads, comes last.
-    """
-    blocks = [(rf"^{encoder}\.blocks\.(\d+)", None), (rf"^{encoder}\.norm", (99999,))]  # 99999: with the last block
-    return {"stem": rf"^{encoder}\.(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}
-
-
 def freeze(module: nn.Module) -> nn.Module:
     """Evaluation mode, no gradients."""
     return module.eval().requires_grad_(False)
