@@ -80,4 +80,4 @@ class Dtm(System):
 
     def backbones(self) -> list[str]:
         """The one network."""
-        return [f"backbone.{self.backbone.layered}"]
+        return [f"backbone.{self.backbone.trunk}"]

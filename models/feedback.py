@@ -129,4 +129,4 @@ class Feedback(System):
 
     def backbones(self) -> list[str]:
         """The networks of both."""
-        return [f"{name}.backbone.{getattr(self, name).backbone.layered}" for name in ("teacher", "student")]
+        return [f"{name}.backbone.{getattr(self, name).backbone.trunk}" for name in ("teacher", "student")]

@@ -131,6 +131,6 @@ class Multitask(System):
     def backbones(self) -> list[str]:
         """Each network's own."""
         return [
-            f"networks.{number}.backbone.{network.backbone.layered}"  # type: ignore[union-attr]
+            f"networks.{number}.backbone.{network.backbone.trunk}"  # type: ignore[union-attr]
             for number, network in enumerate(self.networks)
         ]

@@ -78,4 +78,4 @@ class VitHeads(System):
 
     def backbones(self) -> list[str]:
         """The one network."""
-        return [f"backbone.{self.backbone.layered}"]
+        return [f"backbone.{self.backbone.trunk}"]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from models.backbone import CellReadout, GridReadout
 from models.face_resnet import IRStem
-from pipeline.backbones.build import BackboneSettings, build_backbone, load_weights
+from pipeline.backbones.build import BackboneSettings, build_backbone
 from pipeline.backbones.features import CachedBackbone, load_backbone
+from pipeline.backbones.loading import load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ENCODER
 from pipeline.core.tensors import save_tensors
