@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ARTIFACTS
-from pipeline.core.weights import add_command, verify
+from pipeline.core.weights import add_mend, verify
 
 PUBLISHED = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".onnx", ".pkl")  # forms that `mien weights add` is asked about
 
@@ -38,10 +38,10 @@ def conversion(weights: str) -> str | None:
     path = PurePosixPath(weights)
     if weights.startswith(("hf-hub:", "hf_hub:", "http:", "https:")):
         name = path.stem or "NAME"
-        return f"nothing is fetched in a run: download the file yourself, then {add_command('FILE', name)}"
+        return f"nothing is fetched in a run: download the file yourself, then {add_mend('FILE', name)}"
     if path.suffix.lower() in PUBLISHED:
         name = path.name.split(".")[0]
-        return f"convert it with {add_command(weights, name)} and name weights/{name}.safetensors instead"
+        return f"convert it with {add_mend(weights, name)} and name weights/{name}.safetensors instead"
     return None
 
 
@@ -57,7 +57,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -
     wrapped = next((name for name in unknown if name.endswith(f".{missing[0]}")), None)
     if wrapped is not None:
         prefix = wrapped.removesuffix(missing[0])
-        mend = add_command(path.as_posix(), path.stem)
+        mend = add_mend(path.as_posix(), path.stem)
         raise MienError(f"{fault}; its names begin with `{prefix}`, which {mend} takes off")
     raise MienError(fault)
 

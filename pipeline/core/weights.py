@@ -12,7 +12,8 @@ from pipeline.core.secrets import redacted
 
 DECLARATIONS = Path("weights.yaml")
 ADD = "mien weights add"  # the command that converts a published file and declares it
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+Mean = Annotated[list[float], Field(min_length=3, max_length=3)]
+Deviation = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
 
 
 class Architecture(BaseModel):
@@ -30,8 +31,8 @@ class Normalisation(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    mean: Channels
-    std: Channels
+    mean: Mean
+    std: Deviation
     pixels: int = Field(ge=1)
     colours: Literal["rgb", "bgr"] = "rgb"
 
@@ -72,7 +73,7 @@ def declaration(path: Path) -> Weights | None:
     return declared().get(path.name)
 
 
-def add_command(path: str, name: str) -> str:
+def add_mend(path: str, name: str) -> str:
     """The command that makes a usable file of one that was fetched, for an error to name as the mend."""
     return f"`{ADD} {path} --name {name} --source URL --licence NAME --trained-on DATASET`"
 
@@ -83,7 +84,7 @@ def verify(name: str, path: Path) -> str:
     entry = declared().get(name)
     if entry is None:
         raise MienError(
-            f"{DECLARATIONS}: {name} is not declared; add it with {add_command(path.as_posix(), path.stem)}, "
+            f"{DECLARATIONS}: {name} is not declared; add it with {add_mend(path.as_posix(), path.stem)}, "
             f"or by hand with its source, licence and sha256: {found}"
         )
     if entry.sha256 != found:
