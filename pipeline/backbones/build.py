@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import timm
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from models.backbone import Backbone, face_backbone, timm_backbone, vit_backbone
 from models.normalise import Normalise
 from pipeline.backbones.encoder import Vit, load_into
-from pipeline.backbones.loading import conversion, load_weights
+from pipeline.backbones.loading import Local, check_form, load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
 from pipeline.core.paths import ARTIFACTS
@@ -25,19 +25,12 @@ class BackboneSettings(Section):
     the input size, the network's own where left out; `face_resnet` has `channels` and `units` of its stages.
     """
 
-    name: str | None = None
-    weights: str | None = None
+    name: Local | None = None
+    weights: Local | None = None
     readout_grid: int = Field(default=1, ge=0)
     image_pixels: int | None = Field(default=None, ge=16)
     channels: list[int] = Field(default=[64, 128, 256, 512], min_length=1)
     units: list[int] = Field(default=[3, 4, 14, 3], min_length=1)
-
-    @field_validator("name", "weights")
-    @classmethod
-    def _is_local(cls, value: str | None) -> str | None:
-        if value and (mend := conversion(value)):
-            raise ValueError(f"{value} cannot be read as it is; {mend}")
-        return value
 
     @model_validator(mode="after")
     def _named(self) -> "BackboneSettings":
@@ -73,6 +66,8 @@ def build_backbone(settings: BackboneSettings, vit: Vit, pretrained: bool, drop_
     """The network that params name, its weights loaded where `pretrained` asks for them."""
     weights = Path(settings.weights) if settings.weights else None
     entry = None if weights is None or weights.is_relative_to(ARTIFACTS) else declaration(weights)
+    if weights and entry is None:
+        check_form(weights)
     if entry is not None and entry.architecture is not None:
         backbone = _declared(settings, entry, entry.architecture, drop_path)
     else:

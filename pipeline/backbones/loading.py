@@ -1,8 +1,9 @@
 """Weights from disk into a network: what fits, at the network's own input size, or one line that says what does not."""
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
@@ -20,8 +21,7 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
 
     Tensors that the module does not have (a classifier) are left out; one that it misses is an error.
     """
-    if mend := conversion(path.as_posix()):
-        raise MienError(f"params.yaml: {path} is not a safetensors file; {mend}")
+    check_form(path)
     if not path.is_file() or path.suffix != ".safetensors":
         raise MienError(f"params.yaml: {path} is not a safetensors file; put the weights of {what} there")
     if not path.is_relative_to(ARTIFACTS):
@@ -33,7 +33,13 @@ def load_weights(module: nn.Module, path: Path, what: str) -> None:
     fill(module, tensors, path, what)
 
 
-def conversion(weights: str) -> str | None:
+def check_form(path: Path) -> None:
+    """Refuse a file in a form that `mien weights add` converts."""
+    if mend := _conversion(path.as_posix()):
+        raise MienError(f"params.yaml: {path} is not a safetensors file; {mend}")
+
+
+def _conversion(weights: str) -> str | None:
     """The mend for weights in a form that cannot be read here: the command that converts them; None for all others."""
     path = PurePosixPath(weights)
     if weights.startswith(("hf-hub:", "hf_hub:", "http:", "https:")):
@@ -43,6 +49,15 @@ def conversion(weights: str) -> str | None:
         name = path.name.split(".")[0]
         return f"convert it with {add_mend(weights, name)} and name weights/{name}.safetensors instead"
     return None
+
+
+def _is_local(value: str) -> str:
+    if mend := _conversion(value):
+        raise ValueError(f"{value} cannot be read as it is; {mend}")
+    return value
+
+
+Local = Annotated[str, AfterValidator(_is_local)]  # in params: a name or a file that needs no fetching or converting
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:

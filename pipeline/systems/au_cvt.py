@@ -15,7 +15,7 @@ from models.au_cvt import AuCvt
 from models.system import Batch
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.build import normaliser
-from pipeline.backbones.loading import load_weights
+from pipeline.backbones.loading import Local, load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.graph import Needs
 from pipeline.core.params import Section
@@ -43,7 +43,7 @@ class Settings(Section):
     image_pixels: int = Field(ge=16)
     channels: list[int] = Field(min_length=1)
     units: list[int] = Field(min_length=1)
-    stem_weights: str | None
+    stem_weights: Local | None
     width: int = Field(ge=1)
     heads: int = Field(ge=1)
     blocks_before: int = Field(ge=1)

@@ -12,7 +12,7 @@ from pydantic import Field
 from models.dan import Dan
 from models.emma import AUS, Emma
 from pipeline.backbones.build import BackboneSettings, normaliser
-from pipeline.backbones.loading import load_weights
+from pipeline.backbones.loading import Local, load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
 from pipeline.core.paths import ARTIFACTS
@@ -29,7 +29,7 @@ class Cnn(DanSizes):
     It sees the crops that the ViT sees, normalised as weights.yaml says of its file.
     """
 
-    weights: str
+    weights: Local
     classes: int = Field(ge=2)
 
 

@@ -1,5 +1,6 @@
 """Backbones by name: their weights, declared or our own, and what does not fit."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -7,6 +8,7 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import validated
 from pipeline.core.paths import ENCODER
 from pipeline.core.tensors import save_tensors
+from pipeline.settings import load_params
 from tests.mini import declare, weights_of
 
 
@@ -156,13 +159,29 @@ def test_names_behind_a_prefix_are_answered_with_the_command_that_takes_it_off(w
         build_backbone(BackboneSettings(name="test_resnet", weights=str(path)), tiny.vit, pretrained=True)
 
 
-def test_other_roads_to_weights_answer_the_same(workspace):
-    """A stem's or a DAN's file, which no backbone names."""
+@pytest.mark.parametrize(
+    "key", ["systems.emma.cnn.weights", "systems.au_cvt.stem_weights", "systems.dtm.backbone.weights"]
+)
+def test_every_key_of_params_that_names_weights_answers_so(workspace, key):
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    *sections, last = key.split(".")
+    functools.reduce(lambda node, name: node[name], sections, tree)[last] = "weights/x.pth"
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(
+        MienError, match=rf"params\.yaml: {key}: weights/x\.pth cannot be read as it is; convert it with"
+    ):
+        load_params()
+
+
+def test_other_roads_to_weights_answer_the_same(workspace, tiny):
+    """A file that is loaded, and one that the graph names for cached features."""
     Path("dan.pth").write_bytes(b"x")
     with pytest.raises(
         MienError, match=r"dan\.pth is not a safetensors file; convert it with `mien weights add dan\.pth"
     ):
         load_weights(nn.Linear(1, 1), Path("dan.pth"), "DAN")
+    with pytest.raises(MienError, match="convert it with `mien weights add dan"):
+        load_backbone(CachedBackbone(datasets=["lsd"]), Path("dan.pth"), tiny.vit)
 
 
 def test_a_file_alone_needs_a_declaration_that_says_what_it_is(workspace, tiny):

@@ -21,14 +21,14 @@ from pipeline.train.fit import fit, seed_weights
 from pipeline.train.optimiser import layer_scales
 from tests.mini import changed
 from tests.weights.conftest import ORIGIN
-from tests.weights.forms import Dino, PublishedDan, enliven, mae_full, vit
+from tests.weights.forms import Dino, PublishedDan, enliven, ir_forward, ir_tensors, mae_full, vit
 
 NEEDS = ("artifacts/faces", "artifacts/systems", "artifacts/features")  # and not artifacts/mae
 
 
 @pytest.fixture
 def published(mini_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The miniature release without its encoder, and four files that `mien weights add` brought in."""
+    """The miniature release without its encoder, and five files that `mien weights add` brought in."""
     torch.manual_seed(0)
     shutil.copytree(mini_root / "artifacts", tmp_path / "artifacts")
     shutil.rmtree(tmp_path / ENCODER)
@@ -43,6 +43,7 @@ def published(mini_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.M
             efficientnet.state_dict(),
             ["--architecture", "test_efficientnet", "--pixels", "32", "--colours", "bgr"],
         ),
+        ("ir", ir_tensors([8, 16, 32, 64], [1, 1, 1, 1]), []),  # a stage more than AU-CVT reads
         ("dan", {"model_state_dict": enliven(PublishedDan((8, 8, 16, 16), 2, 8)).state_dict()}, []),
     ):
         torch.save(stored, f"{name}.pth")
@@ -62,6 +63,7 @@ def with_weights(tiny: Params) -> Params:
     params = changed(tiny, "vit", backbone=named("dino", 0))
     params = changed(params, "emma", backbone=named("dino", 0), cnn=cnn)
     params = changed(params, "cotex", backbone=named("mae", 2))
+    params = changed(params, "au_cvt", stem_weights="weights/ir.safetensors", channels=[8, 16, 32])
     params = changed(params, "multitask", networks=[named("mae"), named("enet"), named("dino", 0)])
     return changed(params, "dtm", backbone=named("enet"))
 
@@ -129,6 +131,18 @@ def test_masked_views_of_a_published_vit_see_every_token_but_the_hidden(publishe
     view.encoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
     view(images, 0.5)
     assert seen == [(3, 8 + (5 if name == "dino" else 1), 16)]
+
+
+@torch.no_grad()
+def test_au_cvt_starts_from_the_first_stages_of_an_ir50(published, tiny):
+    path, images = Path("artifacts/pseudo/au/lsd.parquet"), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    system: Any = recipe("au_cvt", "lsd", with_weights(tiny), [path]).module.eval()
+    read: list[Tensor] = []
+    system.patch_embed.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    system(images)
+    tensors = torch.load("ir.pth", weights_only=True)
+    expected = ir_forward(tensors, [8, 16, 32], [1, 1, 1], images / 127.5 - 1)
+    torch.testing.assert_close(read[0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_layer_decay_reaches_into_published_networks(published, tiny):

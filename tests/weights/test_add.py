@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.backbone import Backbone
 from models.dan import Dan
 from pipeline.backbones.build import BackboneSettings, build_backbone, normaliser
+from pipeline.backbones.features import CachedBackbone, load_backbone
 from pipeline.backbones.loading import load_weights
 from pipeline.cli import parser
 from pipeline.core.errors import MienError
@@ -175,6 +176,21 @@ def test_any_timm_network_by_name(add, tiny):
     source.reset_classifier(0)
     backbone = backbone_of(path, tiny)
     agree(backbone, source, pictures(backbone.pixels), ((0.4, 0.5, 0.6), (0.1, 0.2, 0.3)))
+
+
+@pytest.mark.parametrize("name", [None, "encoder"])
+def test_cached_features_of_a_published_network(add, tiny, name):
+    """The graph names the file, cache_features the data sets."""
+    source = vit()
+    path = add(source.state_dict(), "--heads", "2")
+    extractor = load_backbone(CachedBackbone(name=name, readout_grid=0, datasets=["lsd"]), path, tiny.vit)
+    images = pictures()
+    assert extractor.pixels == 32
+    torch.testing.assert_close(extractor(images), source(normalised(images)), atol=1e-4, rtol=1e-4)
+    with pytest.raises(
+        MienError, match=r"net\.safetensors is not resnet18: weights\.yaml declares it as vit; leave the name"
+    ):
+        backbone_of(path, tiny, name="resnet18")
 
 
 # --- ONNX ------------------------------------------------------------------------------------------------------------
