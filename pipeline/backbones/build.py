@@ -124,7 +124,7 @@ def declared_backbone(
             return vit_backbone(sizes | {"image_pixels": pixels}, readout_grid, drop_path, normalise)
         if network == "face_resnet":
             return face_backbone(normalise=normalise, pixels=pixels or 112, readout_grid=max(1, readout_grid), **sizes)  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError) as error:  # sizes that were written by hand
         raise MienError(f"{DECLARATIONS}: sizes of a {network}: {error}; declare it with `mien weights add`") from None
     if network in ("dan", "onnx") or not timm.is_model(network):
         use = {"dan": "systems.emma.cnn.weights", "onnx": "cache_features, `name: onnx`,"}.get(network)

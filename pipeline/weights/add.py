@@ -72,8 +72,10 @@ def add(path: Path, name: str, origin: Origin, told: Told) -> int:
         entry = _entry(temporary, target.name, origin, published.architecture, normalisation)
     _declare(target.name, entry)
     _tell(target, published.architecture, normalisation)
-    if table.nest or table.prefixes:
-        print(f"  found in {'.'.join(table.nest) or 'the file itself'}, behind the prefix `{''.join(table.prefixes)}`")
+    if table.nest:
+        print(f"  found in {'.'.join(table.nest)}")
+    if table.prefixes:
+        print(f"  taken off: `{''.join(table.prefixes)}`")
     if left_out:
         parts = Counter(name.split(".")[0] for name in left_out)
         print(f"  left out: {', '.join(f'{part} ({count})' for part, count in parts.items())}")

@@ -198,3 +198,22 @@ def test_our_own_encoder_at_another_size_is_resampled(mini, tiny):
     expected = resample_abs_pos_embed(first["pos_embed"], [6, 6])
     assert torch.equal(second["pos_embed"], expected)
     assert all(torch.equal(first[name], second[name]) for name in first if name != "pos_embed")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "{network: vit, sizes: {width: 16}}",
+        "{network: vit, sizes: {image_pixels: 32, patch_pixels: 8, width: 16, depth: 1, heads: 3}}",
+        "{network: vit, sizes: {image_pixels: 32, patch_pixels: 8, width: 16, depth: 1, heads: 2, tail: true}}",
+        "{network: face_resnet, sizes: {channels: [8, 16], units: [1]}}",
+        "{network: face_resnet}",
+    ],
+)
+def test_sizes_that_make_no_network_are_told(workspace, tiny, architecture):
+    path = declare(saved(weights_of(nn.Linear(3, 2))))
+    text = Path("weights.yaml").read_text().rstrip("}\n")
+    Path("weights.yaml").write_text(f"{text}, architecture: {architecture}}}\n")
+    with pytest.raises(MienError, match=r"weights\.yaml: sizes of a (vit|face_resnet): ") as caught:
+        build_backbone(BackboneSettings(weights=str(path)), tiny.vit, pretrained=False)
+    assert "\n" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
@@ -143,6 +143,21 @@ def test_au_cvt_starts_from_the_first_stages_of_an_ir50(published, tiny):
     tensors = torch.load("ir.pth", weights_only=True)
     expected = ir_forward(tensors, [8, 16, 32], [1, 1, 1], images / 127.5 - 1)
     torch.testing.assert_close(read[0], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_timm_vit_by_name_serves_where_tokens_are_read(published, tiny):
+    source: Any = enliven(timm.create_model("test_vit", num_classes=0, img_size=32))
+    torch.save(source.state_dict(), "test.pth")
+    args = parser().parse_args(["weights", "add", "test.pth", "--name", "test", *ORIGIN, "--architecture", "test_vit"])
+    args.run(args)
+    backbone = named("test", 0).model_copy(update={"image_pixels": 32})
+    made = recipe("cotex", "lsd", changed(with_weights(tiny), "cotex", backbone=backbone), [Path("artifacts/faces")])
+    view, images = cast(Any, made.module.eval()).views[0], torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    mean, std = (torch.tensor(source.default_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    expected = source.forward_features((images / 255 - mean) / std)[:, 0]
+    torch.testing.assert_close(view(images, 0.0), view.head(expected), atol=1e-4, rtol=1e-4)
+    assert layer_scales(made.module, 0.5)["views.1.encoder.norm.weight"] == 0.5
 
 
 def test_layer_decay_reaches_into_published_networks(published, tiny):
