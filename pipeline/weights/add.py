@@ -94,7 +94,8 @@ def find(path: Path, told: Told) -> tuple[Published, Table] | None:
             found = read(table.tensors)
         except MienError as error:
             raise MienError(f"{path}: {error}", error.exit_code) from None
-        except (KeyError, ValueError, IndexError, RuntimeError) as error:  # shapes that the names do not promise
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+            # shapes that the names do not promise, met by our own readers or by timm's filter
             fault = fault or " ".join(str(error).split())[:160]
             continue
         if found is not None:

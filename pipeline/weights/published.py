@@ -22,8 +22,8 @@ from pipeline.core.weights import Architecture, Normalisation
 
 IMAGENET: dict[str, Any] = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 HALVES: dict[str, Any] = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-HEAD_WIDTH = 64  # of every published ViT but ViT-H
-HEADS_OF_WIDTH = {1280: 16}
+HEAD_WIDTH = 64  # of every published ViT but these, from SO400M and ViT-H on
+HEADS_OF_WIDTH = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 # Width of the last convolution and number of blocks of each EfficientNet, and the side of its pictures: timm's own, but
 # 224 for B7, as SSL-DTM trained it. EmotiEffNet's B0 and B2 see 224 and 260.
 EFFICIENTNETS = {
@@ -122,9 +122,11 @@ def _vit(tensors: dict[str, Tensor], heads: int | None) -> Published:
             f"pos_embed has {places} places, no square raster beside {1 + registers} other tokens; name the network "
             "with --architecture"
         )
-    heads = heads or HEADS_OF_WIDTH.get(width) or width // HEAD_WIDTH
+    heads = heads or HEADS_OF_WIDTH.get(width) or (0 if width % HEAD_WIDTH else width // HEAD_WIDTH)
     if heads < 1 or width % heads:
         raise MienError(f"no shape tells how many heads a ViT of width {width} has; say it with --heads", exit_code=2)
+    if "norm_pre.weight" in tensors:  # CLIP's, and with it another activation, which no name tells
+        raise MienError("a ViT with a norm before its blocks; name the network with --architecture")
     sizes: dict[str, Any] = {
         "image_pixels": math.isqrt(places - own) * patch,
         "patch_pixels": patch,

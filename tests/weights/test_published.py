@@ -11,6 +11,7 @@ from models.dan import Dan
 from models.face_resnet import IRStem
 from models.vit import build_vit
 from pipeline.backbones.build import BackboneSettings
+from pipeline.core.errors import MienError
 from pipeline.weights.published import EFFICIENTNETS, RESNETS, recognise
 
 
@@ -47,6 +48,19 @@ def test_vits_of_mae(name, heads):
     assert (sizes["heads"], network.blocks[0].attn.num_heads) == (heads, heads)
     own = build_vit(**sizes).state_dict()
     assert {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in network.state_dict().items() if n in own}
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_so400m_patch14_siglip_224", "vit_giant_patch14_224"])
+def test_heads_are_those_of_timm(name):
+    network: Any = timm.create_model(name)
+    tensors = {"cls_token": torch.ones(1, 1, network.embed_dim), **network.state_dict()}
+    known = recognise(tensors)
+    assert known and known.architecture.sizes["heads"] == network.blocks[0].attn.num_heads
+
+
+def test_a_width_that_tells_no_heads_is_asked_about():
+    with pytest.raises(MienError, match="no shape tells how many heads a ViT of width 100 has; say it with --heads"):
+        recognise(build_vit(32, 8, 100, 1, 2).state_dict())
 
 
 def test_dinov2_at_its_published_size():

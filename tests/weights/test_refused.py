@@ -136,6 +136,10 @@ NETWORKS: dict[str, tuple[Callable[[], str], str]] = {
         lambda: changed(vit(), pos_embed=torch.ones(1, 19, 16)),
         r"x\.pth: pos_embed has 19 places, no square raster beside 1 other tokens; name the network",
     ),
+    "a CLIP": (
+        lambda: changed(vit(), norm_pre__weight=torch.ones(16), norm_pre__bias=torch.ones(16)),
+        r"x\.pth: a ViT with a norm before its blocks; name the network with --architecture",
+    ),
     "patches of video": (
         lambda: changed(vit(), patch_embed__proj__weight=torch.ones(16, 3, 2, 8, 8)),
         r"x\.pth: its names are those of a network known here, its shapes are not",
