@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from models.face_resnet import IRStem
 from models.losses import au_loss, expression_loss
+from models.normalise import Normalise
 from models.system import Batch, System
-from models.vit import normalise
 
 RASTER = 14  # the published map; a region is told in its rows and columns, and scaled to ours
 
@@ -97,8 +97,10 @@ class AuCvt(System):
         blocks_after: int,
         regions: str,
         au_weight: float,
+        normalise: Normalise | None = None,
     ) -> None:
         super().__init__()
+        self.normalise = normalise or Normalise()
         self.pixels = image_pixels
         self.stem = IRStem(channels, units)
         self.side = image_pixels // 2 ** len(channels)
@@ -118,7 +120,7 @@ class AuCvt(System):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 images (B, 3, P, P) to expression logits (B, classes) and AU logits (B, units)."""
-        maps = self.patch_embed(self.stem(normalise(images)))
+        maps = self.patch_embed(self.stem(self.normalise(images)))
         tokens = self.stage_a(maps.flatten(2).transpose(1, 2) + self.pos_embed)
         aus = self.au_branch(tokens.transpose(1, 2).unflatten(2, (self.side, self.side)))
         return self.head(self.norm(self.stage_b(tokens).mean(dim=1))), aus

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from models.face_resnet import IRStem
-from models.vit import MEAN, STD, build_vit, layer_groups, normalise, read_tokens, readout_width
+from models.normalise import Normalise
+from models.vit import build_vit, read_encoder, readout_width
 
 
 class GridReadout(nn.Module):
@@ -23,42 +23,57 @@ class GridReadout(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, P, P) to (B, readout width)."""
-        return read_tokens(self.encoder.forward_features(images), self.grid)
+        return read_encoder(self.encoder, self.encoder.forward_features(images), self.grid)
 
 
 class Backbone(nn.Module):
     """uint8 images (B, 3, pixels, pixels) to float features (B, width)."""
 
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, network: nn.Module, width: int, pixels: int, mean: list[float], std: list[float]) -> None:
+    def __init__(self, network: nn.Module, width: int, pixels: int, normalise: Normalise | None = None) -> None:
         super().__init__()
         self.network = network
         self.width = width
         self.pixels = pixels
-        # `normalise` has already taken our own mean and deviation off; what is left to reach the network's
-        shift, scale = (torch.tensor(mean).view(-1, 1, 1) - MEAN) / STD, torch.tensor(std).view(-1, 1, 1) / STD
-        self.register_buffer("shift", shift, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
+        self.normalise = normalise or Normalise()
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, pixels, pixels) to (B, width)."""
-        return self.network((normalise(images) - self.shift) / self.scale)
+        return self.network(self.normalise(images))
+
+    @property
+    def trunk(self) -> str:
+        """Name of the network as it is published, without what reads it here: the ViT, the stem, timm's model."""
+        if isinstance(self.network, GridReadout):
+            return "network.encoder"
+        return "network.stem" if isinstance(self.network, CellReadout) else "network"
 
     def no_weight_decay(self) -> set[str]:
         """Names that weight decay leaves alone (timm's convention)."""
-        if isinstance(self.network, GridReadout):
-            return {f"network.encoder.{name}" for name in self.network.encoder.no_weight_decay()}
-        names: Any = getattr(self.network, "no_weight_decay", set)
-        return {f"network.{name}" for name in names()}
+        names: Any = getattr(self.get_submodule(self.trunk), "no_weight_decay", set)
+        return {f"{self.trunk}.{name}" for name in names()}
 
 
-def vit_backbone(vit: dict[str, int], readout_grid: int, drop_path: float = 0.0) -> Backbone:
-    """Our ViT, one mean for each cell of the raster, or its class token where that is 0."""
-    encoder = build_vit(**vit, drop_path=drop_path)
-    width = readout_width(vit["width"], readout_grid)
-    return Backbone(GridReadout(encoder, readout_grid), width, vit["image_pixels"], [MEAN] * 3, [STD] * 3)
+def grid_backbone(encoder: VisionTransformer, readout_grid: int, normalise: Normalise | None = None) -> Backbone:
+    """A ViT, one mean for each cell of the raster, or its class token where that is 0."""
+    width = readout_width(encoder.embed_dim, readout_grid)
+    return Backbone(GridReadout(encoder, readout_grid), width, encoder.patch_embed.img_size[0], normalise)
+
+
+def grid_of(backbone: Backbone) -> tuple[VisionTransformer, int]:
+    """The ViT of a backbone and its raster, for a system that handles tokens itself.
+
+    Raises `TypeError` where the network is no ViT.
+    """
+    if not isinstance(backbone.network, GridReadout):
+        raise TypeError(f"{type(backbone.network).__name__} has no tokens")
+    return backbone.network.encoder, backbone.network.grid
+
+
+def vit_backbone(
+    vit: dict[str, Any], readout_grid: int, drop_path: float = 0.0, normalise: Normalise | None = None
+) -> Backbone:
+    """A ViT of these sizes (`build_vit`), read by `grid_backbone`."""
+    return grid_backbone(build_vit(**vit, drop_path=drop_path), readout_grid, normalise)
 
 
 class CellReadout(nn.Module):
@@ -74,14 +89,18 @@ class CellReadout(nn.Module):
         return F.adaptive_avg_pool2d(self.stem(images), self.grid).flatten(1)
 
 
-def face_backbone(channels: Sequence[int], units: Sequence[int], readout_grid: int, pixels: int) -> Backbone:
+def face_backbone(
+    channels: Sequence[int], units: Sequence[int], readout_grid: int, pixels: int, normalise: Normalise | None = None
+) -> Backbone:
     """The face-recognition ResNet of `face_resnet`, one mean for each cell of the raster."""
     network = CellReadout(IRStem(channels, units), readout_grid)
-    return Backbone(network, readout_grid**2 * channels[-1], pixels, [MEAN] * 3, [STD] * 3)
+    return Backbone(network, readout_grid**2 * channels[-1], pixels, normalise)
 
 
-def timm_backbone(name: str, pixels: int | None = None, drop_path: float = 0.0) -> Backbone:
-    """A timm model without its classifier, at its own input size unless `pixels` says otherwise.
+def timm_backbone(
+    name: str, pixels: int | None = None, drop_path: float = 0.0, normalise: Normalise | None = None
+) -> Backbone:
+    """A timm model without its classifier, at its own input size and normalisation unless these are given.
 
     Raises what `timm.create_model` raises for a name it does not know.
     """
@@ -95,12 +114,5 @@ def timm_backbone(name: str, pixels: int | None = None, drop_path: float = 0.0) 
         network = timm.create_model(name, **given)
     config = timm.data.resolve_data_config(model=network)
     width = getattr(network, "head_hidden_size", None) or network.num_features
-    return Backbone(network, width, pixels or config["input_size"][-1], list(config["mean"]), list(config["std"]))
-
-
-def backbone_groups(name: str) -> dict:
-    """Layer groups for layer decay of a module whose children that `name` matches are backbones: our ViT's layer by
-    layer, any other network as one group, the heads last.
-    """
-    groups = layer_groups(rf"{name}\.network\.encoder")
-    return groups | {"stem": rf"{groups['stem']}|^{name}\.network\.(?!encoder\.)"}
+    normalise = normalise or Normalise(config["mean"], config["std"])
+    return Backbone(network, width, pixels or config["input_size"][-1], normalise)

@@ -5,29 +5,32 @@ cross-entropy is joined by a Jensen-Shannon consistency. All tokens are seen at 
 Ours: a raster of cells may be read instead of the class token (see `read_tokens`), hidden cells as zeros.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from models.backbone import Backbone, grid_of
 from models.losses import expression_loss, jensen_shannon
 from models.masking import encode_visible, patchify, put_back, random_masking
 from models.system import Batch, System
-from models.vit import build_vit, layer_groups, normalise, read_tokens, readout_width
+from models.vit import read_encoder
 
 
 class View(nn.Module):
-    """One encoder and its classifier."""
+    """The ViT of a backbone and its classifier."""
 
-    def __init__(self, vit: dict[str, int], classes: int, readout_grid: int, drop_path: float) -> None:
+    def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
-        self.encoder = build_vit(**vit, drop_path=drop_path)
-        self.head = nn.Linear(readout_width(vit["width"], readout_grid), classes)
+        self.pixels, self.normalise = backbone.pixels, backbone.normalise
+        self.encoder, self.readout_grid = grid_of(backbone)
+        self.head = nn.Linear(backbone.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)  # as MAE fine-tunes: all classes start equal
-        self.patch = vit["patch_pixels"]
-        self.readout_grid = readout_grid
+        self.patch = self.encoder.patch_embed.patch_size[0]
 
     def forward(self, images: Tensor, mask_ratio: float) -> Tensor:
         """uint8 images (B, 3, P, P) to logits (B, classes)."""
-        x = normalise(images)
+        x = self.normalise(images)
         if mask_ratio:
             patches = patchify(x, self.patch)
             kept, _ = random_masking(patches.shape[0], patches.shape[1], mask_ratio, patches.device)
@@ -36,26 +39,16 @@ class View(nn.Module):
                 tokens = put_back(tokens, kept, patches.shape[1])
         else:
             tokens = self.encoder.forward_features(x)
-        return self.head(read_tokens(tokens, self.readout_grid))
+        return self.head(read_encoder(self.encoder, tokens, self.readout_grid))
 
 
 class CoTex(System):
-    """`views` encoders of the same start and their own weights."""
+    """Views of the same start and their own weights."""
 
-    def __init__(
-        self,
-        vit: dict[str, int],
-        *,
-        classes: int,
-        views: int,
-        readout_grid: int,
-        mask_ratio: float,
-        consistency_weight: float,
-        drop_path: float,
-    ) -> None:
+    def __init__(self, views: Sequence[View], *, mask_ratio: float, consistency_weight: float) -> None:
         super().__init__()
-        self.pixels = vit["image_pixels"]
-        self.views = nn.ModuleList(View(vit, classes, readout_grid, drop_path) for _ in range(views))
+        self.pixels = views[0].pixels
+        self.views = nn.ModuleList(views)
         self.mask_ratio = mask_ratio
         self.consistency_weight = consistency_weight
 
@@ -85,6 +78,6 @@ class CoTex(System):
             for name in view.encoder.no_weight_decay()  # type: ignore[operator,union-attr]
         }
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay, the same for every view."""
-        return layer_groups(r"views\.\d+\.encoder")
+    def backbones(self) -> list[str]:
+        """The ViT of each view."""
+        return [f"views.{number}.encoder" for number in range(len(self.views))]

@@ -12,8 +12,8 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from models.losses import expression_loss
+from models.normalise import Normalise
 from models.system import Batch, System
-from models.vit import normalise
 
 REDUCTION = 16
 
@@ -46,8 +46,17 @@ class CrossAttentionHead(nn.Module):
 class DanNet(nn.Module):
     """uint8 images (B, 3, P, P) to expression logits (B, classes)."""
 
-    def __init__(self, *, channels: Sequence[int], layers: Sequence[int], attention_heads: int, classes: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int],
+        layers: Sequence[int],
+        attention_heads: int,
+        classes: int,
+        normalise: Normalise | None = None,
+    ) -> None:
         super().__init__()
+        self.normalise = normalise or Normalise()
         block: Any = BasicBlock  # timm's annotation asks for an instance
         self.features = ResNet(block, tuple(layers), num_classes=0, global_pool="", channels=tuple(channels))
         self.heads = nn.ModuleList(CrossAttentionHead(channels[-1]) for _ in range(attention_heads))
@@ -56,7 +65,7 @@ class DanNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, their scale set by a batch norm over the classes."""
-        maps = self.features(normalise(images))
+        maps = self.features(self.normalise(images))
         answers = torch.stack([head(maps) for head in self.heads])
         if len(self.heads) > 1:
             answers = answers.log_softmax(dim=0)
@@ -75,10 +84,13 @@ class Dan(System):
         attention_heads: int,
         classes: int,
         label_smoothing: float,
+        normalise: Normalise | None = None,
     ) -> None:
         super().__init__()
         self.pixels = image_pixels
-        self.net = DanNet(channels=channels, layers=layers, attention_heads=attention_heads, classes=classes)
+        self.net = DanNet(
+            channels=channels, layers=layers, attention_heads=attention_heads, classes=classes, normalise=normalise
+        )
         self.label_smoothing = label_smoothing
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

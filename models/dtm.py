@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import Backbone, backbone_groups
+from models.backbone import Backbone
 from models.losses import expression_loss
 from models.system import Batch, System
 from models.thresholds import FixedThreshold
@@ -78,6 +78,6 @@ class Dtm(System):
         """Names that weight decay leaves alone (timm's convention)."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay (timm's convention)."""
-        return backbone_groups("backbone")
+    def backbones(self) -> list[str]:
+        """The one network."""
+        return [f"backbone.{self.backbone.trunk}"]

@@ -7,19 +7,20 @@ valence-arousal head sees; its gradient flows into the ViT.
 import torch
 from torch import Tensor, nn
 
+from models.backbone import Backbone, grid_of
 from models.losses import au_sum_loss, expression_loss, va_loss
 from models.system import Batch, System
-from models.vit import build_vit, freeze, layer_groups, normalise, read_tokens, readout_width
+from models.vit import freeze, read_encoder
 
 EXPRESSIONS, AUS = 8, 12
 
 
 class Emma(System):
-    """Expression, AU and valence-arousal of a face.
+    """Expression, AU and valence-arousal of a face, from the ViT of `backbone`.
 
     `cnn` gives `cnn_classes` logits for uint8 images and stays frozen, in evaluation mode: published training leaves
     its batch statistics moving, which is an oversight. `va_from` is "scores" (published) or "features": what the ViT's
-    own head reads, for comparison. `va_rate` is the constant learning rate of the head. `readout_grid` 0 is the
+    own head reads, for comparison. `va_rate` is the constant learning rate of the head. A readout of grid 0 is the
     published class token; ours is the raster of cells (see `read_tokens`).
     """
 
@@ -27,24 +28,21 @@ class Emma(System):
 
     def __init__(
         self,
-        vit: dict[str, int],
+        backbone: Backbone,
         cnn: nn.Module,
         cnn_classes: int,
         *,
-        readout_grid: int,
         hidden: int,
         va_hidden: int,
         va_from: str,
         va_rate: float,
-        drop_path: float,
         au_pos_weight: list[float],
     ) -> None:
         super().__init__()
-        self.pixels = vit["image_pixels"]
-        self.encoder = build_vit(**vit, drop_path=drop_path)
+        self.pixels, self.normalise = backbone.pixels, backbone.normalise
+        self.encoder, self.readout_grid = grid_of(backbone)
         self.cnn = freeze(cnn)
-        self.readout_grid = readout_grid
-        width = readout_width(vit["width"], readout_grid)
+        width = backbone.width
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, EXPRESSIONS + AUS))
         self.va_from = va_from
         self.va_rate = va_rate
@@ -60,7 +58,7 @@ class Emma(System):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 images (B, 3, P, P) to expression logits, AU logits, and valence and arousal."""
-        features = read_tokens(self.encoder.forward_features(normalise(images)), self.readout_grid)
+        features = read_encoder(self.encoder, self.encoder.forward_features(self.normalise(images)), self.readout_grid)
         scores = self.head(features)
         if self.va_from == "scores":
             with torch.no_grad():
@@ -98,6 +96,6 @@ class Emma(System):
         """Names that weight decay leaves alone (timm's convention)."""
         return {f"encoder.{name}" for name in self.encoder.no_weight_decay()}
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay."""
-        return layer_groups("encoder")
+    def backbones(self) -> list[str]:
+        """The ViT; the frozen network does not move."""
+        return ["encoder"]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone import Backbone, backbone_groups
+from models.backbone import Backbone
 from models.system import Batch, System
 
 
@@ -127,6 +127,6 @@ class Feedback(System):
             for inner in net.backbone.no_weight_decay()
         }
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay, the same for both networks."""
-        return backbone_groups(r"(?:teacher|student)\.backbone")
+    def backbones(self) -> list[str]:
+        """The networks of both."""
+        return [f"{name}.backbone.{getattr(self, name).backbone.trunk}" for name in ("teacher", "student")]

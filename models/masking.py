@@ -29,23 +29,30 @@ def gather_tokens(x: Tensor, indices: Tensor) -> Tensor:
 def encode_visible(encoder: VisionTransformer, patches: Tensor, kept: Tensor) -> Tensor:
     """Encode the kept patches alone: (B, tokens, 3pp), (B, kept) to (B, 1 + kept, width), the class token first.
 
-    Patches are gathered before they are embedded, and the embedding is one matrix product.
+    Patches are gathered before they are embedded, and the embedding is one matrix product. A network with registers
+    has them behind the class token.
     """
     position = cast(Tensor, encoder.pos_embed)
     projection = encoder.patch_embed.proj
     x = F.linear(gather_tokens(patches, kept), projection.weight.flatten(1), projection.bias)
-    x = x + gather_tokens(position[:, 1:].expand(len(x), -1, -1), kept)
-    class_token = (cast(Tensor, encoder.cls_token) + position[:, :1]).expand(len(x), -1, -1)
-    return encoder.norm(encoder.blocks(torch.cat([class_token, x], dim=1)))
+    own = position.shape[1] - patches.shape[1]  # positions of the tokens that are no patches: all of them, or none
+    x = x + gather_tokens(position[:, own:].expand(len(x), -1, -1), kept)
+    prefix = [cast(Tensor, token) for token in (encoder.cls_token, encoder.reg_token) if token is not None]
+    if prefix:
+        tokens = torch.cat(prefix, dim=1)
+        x = torch.cat([(tokens + position[:, :own] if own else tokens).expand(len(x), -1, -1), x], dim=1)
+    return encoder.norm(encoder.blocks(encoder.norm_pre(x)))
 
 
 def put_back(tokens: Tensor, kept: Tensor, total: int) -> Tensor:
     """Visible tokens (B, 1 + kept, width) in their places among `total`, the class token first: (B, 1 + total, width).
+    What stands before the patches stays before them.
 
     Hidden places are zero and visible ones are scaled up for them, as dropout does, so that a linear head expects the
     same of a masked face as of a whole one.
     """
+    prefix = tokens.shape[1] - kept.shape[1]
     places = kept[..., None].expand(-1, -1, tokens.shape[-1])
     full = tokens.new_zeros(len(tokens), total, tokens.shape[-1])
-    full = full.scatter(1, places, tokens[:, 1:] * (total / kept.shape[1]))
-    return torch.cat([tokens[:, :1], full], dim=1)
+    full = full.scatter(1, places, tokens[:, prefix:] * (total / kept.shape[1]))
+    return torch.cat([tokens[:, :prefix], full], dim=1)

@@ -128,6 +128,9 @@ class Multitask(System):
             for name in network.backbone.no_weight_decay()  # type: ignore[operator,union-attr]
         }
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Backbones before branches; no layer is told from another within a backbone."""
-        return {"stem": r"^networks\.\d+\.backbone"}
+    def backbones(self) -> list[str]:
+        """Each network's own."""
+        return [
+            f"networks.{number}.backbone.{network.backbone.trunk}"  # type: ignore[union-attr]
+            for number, network in enumerate(self.networks)
+        ]

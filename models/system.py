@@ -30,9 +30,9 @@ class Trainee(nn.Module):
         """Learning rate of each child that does not follow the schedule, nor weight decay, by the child's name."""
         return {}
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Regular expressions of the layer groups (timm's convention); all in one group where nothing is said."""
-        return {"stem": r"^.*"}
+    def backbones(self) -> list[str]:
+        """Names of the modules that layer decay slows down, each from its own last layer; the rest are heads."""
+        return []
 
 
 class System(Trainee):

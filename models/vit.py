@@ -1,5 +1,7 @@
 """The vision transformer encoder: timm's, sized for aligned face crops."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -10,9 +12,24 @@ MEAN = STD = 0.5
 
 
 def build_vit(
-    image_pixels: int, patch_pixels: int, width: int, depth: int, heads: int, drop_path: float = 0.0
+    image_pixels: int,
+    patch_pixels: int,
+    width: int,
+    depth: int,
+    heads: int,
+    drop_path: float = 0.0,
+    *,
+    registers: int = 0,
+    layer_scale: bool = False,
+    pooled_norm: bool = False,
+    class_position: bool = True,
 ) -> VisionTransformer:
-    """A ViT without classifier: (B, 3, image_pixels, image_pixels) to mean-pooled features (B, width)."""
+    """A ViT without classifier: (B, 3, image_pixels, image_pixels) to mean-pooled features (B, width).
+
+    The rest is for published networks: `registers` and `layer_scale` (DINOv2), a norm of the pooled tokens in place of
+    the tokens' own (MAE fine-tuned), a class token without a position of its own.
+    """
+    more: dict[str, Any] = {"init_values": 1e-5} if layer_scale else {}
     return VisionTransformer(
         img_size=image_pixels,
         patch_size=patch_pixels,
@@ -22,8 +39,11 @@ def build_vit(
         num_classes=0,
         class_token=True,
         global_pool="avg",
-        fc_norm=False,
+        fc_norm=pooled_norm,
+        reg_tokens=registers,
+        no_embed_class=not class_position,
         drop_path_rate=drop_path,
+        **more,
     )
 
 
@@ -50,8 +70,8 @@ def readout_width(width: int, grid: int) -> int:
     return max(1, grid) ** 2 * width
 
 
-def read_tokens(tokens: Tensor, grid: int) -> Tensor:
-    """What a head reads of a ViT's output (B, 1 + tokens, width), the class token first.
+def read_tokens(tokens: Tensor, grid: int, prefix: int = 1) -> Tensor:
+    """What a head reads of a ViT's output (B, prefix + tokens, width): the class token, registers, then the patches.
 
     Grid 0 is the class token (B, width); else the mean of the patch tokens in each cell of a grid x grid raster (B,
     grid * grid * width). Crops are aligned, so a cell is always the same part of the face: reading cells apart tells
@@ -60,18 +80,19 @@ def read_tokens(tokens: Tensor, grid: int) -> Tensor:
     """
     if grid == 0:
         return tokens[:, 0]
-    side = round((tokens.shape[1] - 1) ** 0.5)
-    maps = tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    side = round((tokens.shape[1] - prefix) ** 0.5)
+    maps = tokens[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
     cells = maps if grid == side else F.adaptive_avg_pool2d(maps, grid)
     return cells.flatten(1)
 
 
-def layer_groups(encoder: str) -> dict:
-    """Layer groups for layer decay of a module whose ViTs are the children that `encoder` matches (timm's convention):
-    embedding, then block by block; what is left, the heads, comes last.
-    """
-    blocks = [(rf"^{encoder}\.blocks\.(\d+)", None), (rf"^{encoder}\.norm", (99999,))]  # 99999: with the last block
-    return {"stem": rf"^{encoder}\.(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}
+def read_encoder(encoder: VisionTransformer, tokens: Tensor, grid: int) -> Tensor:
+    """`read_tokens` of what `encoder` gave, each cell under its norm of pooled tokens where it has one."""
+    read = read_tokens(tokens, grid, encoder.num_prefix_tokens)
+    if isinstance(encoder.fc_norm, nn.Identity):
+        return read
+    cells = read.unflatten(1, (encoder.embed_dim, -1)).transpose(1, 2)
+    return encoder.fc_norm(cells).transpose(1, 2).flatten(1)
 
 
 def freeze(module: nn.Module) -> nn.Module:

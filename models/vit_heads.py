@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, backbone_groups
+from models.backbone import Backbone
 from models.losses import au_loss, expression_loss, va_loss
 from models.system import Batch, System
 
@@ -76,6 +76,6 @@ class VitHeads(System):
         """Names that weight decay leaves alone (timm's convention)."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer decay (timm's convention)."""
-        return backbone_groups("backbone")
+    def backbones(self) -> list[str]:
+        """The one network."""
+        return [f"backbone.{self.backbone.trunk}"]

@@ -14,12 +14,14 @@ def parser() -> argparse.ArgumentParser:
     """All commands; heavy libraries are imported by the command that needs them."""
     from pipeline.abaw.check import command as check
     from pipeline.release import commands
+    from pipeline.weights import command as weights
 
     top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)
+    weights.add_arguments(subparsers)
     _add_init(subparsers)
     _add_repro(subparsers)
     _add_predict(subparsers)

@@ -49,7 +49,7 @@ def cache(name: str) -> None:
             shard = stored(f"cache_features-{name}", key, ".parquet")
             if not is_sealed(shard):
                 extractor = extractor or extractor_of(settings, Path(line.weights))
-                write_features(path, shard, extractor, batch, {"mien.backbone": settings.name})
+                write_features(path, shard, extractor, batch, {"mien.backbone": settings.name or line.weights})
                 seal(shard)
             shards.append((path.relative_to(FACES), shard))
         with atomic_dir(FEATURES / name) as out:

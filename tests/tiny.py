@@ -31,8 +31,8 @@ TINY_SYSTEMS = {
         "identity_components": 8,
         "train": TINY_TRAIN,
     },
-    "emma": TINY_GRID | {"cnn": TINY_DAN, "hidden": 16, "va_hidden": 16, "train": TINY_TRAIN},
-    "cotex": TINY_GRID | {"train": TINY_TRAIN},
+    "emma": {"backbone": TINY_GRID, "cnn": TINY_DAN, "hidden": 16, "va_hidden": 16, "train": TINY_TRAIN},
+    "cotex": {"backbone": TINY_GRID, "train": TINY_TRAIN},
     "feedback": {
         "spatial": {
             "backbone": TINY_FACE,

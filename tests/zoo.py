@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.au_cvt import AuCvt
 from models.backbone import vit_backbone
-from models.cotex import CoTex
+from models.cotex import CoTex, View
 from models.dan import Dan
 from models.dtm import Dtm
 from models.emma import Emma
@@ -53,13 +53,13 @@ def build_multitask() -> Multitask:
 
 
 def build_emma() -> Emma:
-    settings: dict[str, Any] = {"readout_grid": 0, "hidden": 32, "va_hidden": 16, "va_from": "scores", "va_rate": 1e-2}
-    return Emma(VIT, build_dan().net, 6, drop_path=0.0, au_pos_weight=[1.0] * 12, **settings)
+    settings: dict[str, Any] = {"hidden": 32, "va_hidden": 16, "va_from": "scores", "va_rate": 1e-2}
+    cnn = build_dan().net
+    return Emma(vit_backbone(VIT, 0), cnn, 6, au_pos_weight=[1.0] * 12, **settings)
 
 
 def build_cotex() -> CoTex:
-    settings: dict[str, Any] = {"views": 2, "readout_grid": 0, "mask_ratio": 0.5, "consistency_weight": 10.0}
-    return CoTex(VIT, classes=6, drop_path=0.0, **settings)
+    return CoTex([View(vit_backbone(VIT, 0), 6) for _ in range(2)], mask_ratio=0.5, consistency_weight=10.0)
 
 
 def build_feedback() -> Feedback:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from safetensors.torch import load_file
 from torch import nn
 
+from pipeline.backbones.loading import fill
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
 from pipeline.core.params import Section
@@ -39,10 +40,14 @@ def save_encoder(folder: Path, encoder: nn.Module, vit: Vit, trained_on: Sequenc
 
 
 def load_into(encoder: nn.Module, vit: Vit, folder: Path = ENCODER) -> None:
-    """Fill `encoder` with pretrained weights; the architecture must be the one that was trained."""
+    """Fill `encoder` with pretrained weights, resampled where it sees another size of image.
+
+    `vit` must be the architecture that was trained.
+    """
     meta = json.loads((folder / "meta.json").read_text())
     if meta["architecture"] != vit.model_dump():
         raise MienError(
             f"{folder}: was trained as {meta['architecture']}, params.yaml asks for {vit.model_dump()}; run `dvc repro`"
         )
-    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+    path = folder / "encoder.safetensors"
+    fill(encoder, load_file(path), path, "the encoder")

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from insightface.model_zoo import get_model
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from models.vit import freeze
@@ -17,6 +17,7 @@ from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
 from pipeline.core.parquet import FEATURE_ROWS, read_parquet, write_parquet
+from pipeline.core.paths import ARTIFACTS
 from pipeline.core.weights import verify
 from pipeline.faces.crops import decode_crops
 
@@ -24,9 +25,16 @@ OWN = "feedback"  # this pipeline's student (systems/feedback.py); our own `enco
 
 
 class CachedBackbone(BackboneSettings):
-    """A frozen backbone (also `feedback`, the student of that system, and `onnx`) and the data sets that it reads."""
+    """A frozen backbone (also `feedback`, the student of that system, and `onnx`) and the data sets that it reads.
+
+    Its weights are named in `graph.features`.
+    """
 
     datasets: list[Dataset] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _named(self) -> "CachedBackbone":
+        return self
 
 
 class CacheFeatures(Section):
@@ -78,14 +86,14 @@ class OnnxNetwork(nn.Module):
 
 
 def load_backbone(settings: CachedBackbone, weights: Path, vit: Vit) -> Extractor:
-    """The pretrained encoder, an ONNX file, or a timm model with a declared local safetensors file."""
+    """The pretrained encoder, an ONNX file, or a network with a declared local safetensors file."""
     if settings.name == "onnx":
         if not weights.is_file():
             raise MienError(f"params.yaml: graph.features: {weights} is missing; put the ONNX file there")
         verify(weights.name, weights)
         network = OnnxNetwork(weights)
         return Extractor(network, network.pixels)
-    own = settings.name == "encoder"  # whose place is known
+    own = settings.name == "encoder" and weights.is_relative_to(ARTIFACTS)  # whose place is known
     filled = settings if own else settings.model_copy(update={"weights": weights.as_posix()})
     backbone = build_backbone(filled, vit, pretrained=True)
     freeze(backbone)

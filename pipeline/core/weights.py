@@ -1,19 +1,48 @@
 """External weights: every file that Mien did not train is declared in weights.yaml and checked before use."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import file_digest
 from pipeline.core.secrets import redacted
 
 DECLARATIONS = Path("weights.yaml")
+ADD = "mien weights add"  # the command that converts a published file and declares it
+Mean = Annotated[list[float], Field(min_length=3, max_length=3)]
+Deviation = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+class Architecture(BaseModel):
+    """Which network the tensors of a file fill: `vit`, `face_resnet`, `dan`, `onnx` or a timm name, and its sizes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    network: str
+    sizes: dict[str, bool | int | list[int]] = {}
+
+
+class Normalisation(BaseModel):
+    """What a network expects to see: a square of `pixels`, values in [0, 1] less `mean` over `std`, channel by channel.
+
+    `colours` is the order of the channels, in which `mean` and `std` stand too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    mean: Mean
+    std: Deviation
+    pixels: int = Field(ge=1)
+    colours: Literal["rgb", "bgr"] = "rgb"
 
 
 class Weights(BaseModel):
-    """One declared file: where it comes from, what it is, and what it saw in training."""
+    """One declared file: where it comes from, what it is, and what it saw in training.
+
+    `architecture` and `normalisation` stand where the file is a network that `mien weights add` knows: it can then be
+    named as a backbone by its file alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: str
@@ -21,6 +50,8 @@ class Weights(BaseModel):
     licence: str
     trained_on: list[str]
     label_types: list[str]
+    architecture: Architecture | None = None
+    normalisation: Normalisation | None = None
 
 
 def declared(path: Path | None = None) -> dict[str, Weights]:
@@ -37,12 +68,25 @@ def declared(path: Path | None = None) -> dict[str, Weights]:
     return known
 
 
+def declaration(path: Path) -> Weights | None:
+    """What weights.yaml says of a file, whether it is there or not; None for a file that it does not name."""
+    return declared().get(path.name)
+
+
+def add_mend(path: str, name: str) -> str:
+    """The command that makes a usable file of one that was fetched, for an error to name as the mend."""
+    return f"`{ADD} {path} --name {name} --source URL --licence NAME --trained-on DATASET`"
+
+
 def verify(name: str, path: Path) -> str:
     """Return the file's sha256 when it is the declared one; raise `MienError` with the mend otherwise."""
     found = file_digest(path)
     entry = declared().get(name)
     if entry is None:
-        raise MienError(f"{DECLARATIONS}: {name} is not declared; add it with its source, licence and sha256: {found}")
+        raise MienError(
+            f"{DECLARATIONS}: {name} is not declared; add it with {add_mend(path.as_posix(), path.stem)}, "
+            f"or by hand with its source, licence and sha256: {found}"
+        )
     if entry.sha256 != found:
         raise MienError(
             f"{path}: sha256 is {found}, {DECLARATIONS} declares {entry.sha256}; fetch the declared file again"

@@ -15,12 +15,14 @@ from pydantic import Field, model_validator
 from models.au_cvt import AuCvt
 from models.system import Batch
 from pipeline.abaw.tracks import TRACKS
-from pipeline.backbones.build import load_weights
+from pipeline.backbones.build import normaliser
+from pipeline.backbones.loading import Local, load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.graph import Needs
 from pipeline.core.params import Section
 from pipeline.core.parquet import column_array, read_parquet
-from pipeline.core.paths import FACES, LABELS, PSEUDO, TEMPLATES
+from pipeline.core.paths import ARTIFACTS, FACES, LABELS, PSEUDO, TEMPLATES
+from pipeline.core.weights import declaration
 from pipeline.tables.join import find_rows
 from pipeline.train.data import TrackData, join
 from pipeline.train.fit import Job, Recipe, Train
@@ -42,7 +44,7 @@ class Settings(Section):
     image_pixels: int = Field(ge=16)
     channels: list[int] = Field(min_length=1)
     units: list[int] = Field(min_length=1)
-    stem_weights: str | None
+    stem_weights: Local | None
     width: int = Field(ge=1)
     heads: int = Field(ge=1)
     blocks_before: int = Field(ge=1)
@@ -67,10 +69,16 @@ def build(settings: Settings, job: Job) -> AuCvt:
     job.require_expressions_alone("au_cvt")
     own = {"au_labels", "stem_weights", "real_fraction", "openface_confidence", "train"}
     regions = "abaw" if settings.au_labels in ("teacher", "real", "none") else "openface"
-    system = AuCvt(classes=len(job.track.classes), regions=regions, **settings.model_dump(exclude=own))
-    if job.pretrained and settings.stem_weights:
-        path = job.check_own(Path(settings.stem_weights), "systems.au_cvt.stem_weights names it")
-        load_weights(system.stem, path, "IR-50")
+    weights = Path(settings.stem_weights) if settings.stem_weights else None
+    entry = None if weights is None or weights.is_relative_to(ARTIFACTS) else declaration(weights)
+    system = AuCvt(
+        classes=len(job.track.classes),
+        regions=regions,
+        normalise=normaliser(entry.normalisation if entry else None),
+        **settings.model_dump(exclude=own),
+    )
+    if job.pretrained and weights:
+        load_weights(system.stem, job.check_own(weights, "systems.au_cvt.stem_weights names it"), "IR-50")
     return system
 
 

@@ -2,19 +2,19 @@
 
 from pydantic import Field
 
-from models.cotex import CoTex
-from pipeline.backbones.encoder import load_into
+from models.cotex import CoTex, View
+from pipeline.backbones.build import BackboneSettings
 from pipeline.core.params import Section
-from pipeline.core.paths import ENCODER
 from pipeline.train.fit import Job, Recipe, Train
 from pipeline.train.frames import frame_recipe
+from pipeline.train.start import start_encoder
 
 
 class Settings(Section):
     """`systems.cotex`: masked CoTEX."""
 
+    backbone: BackboneSettings
     views: int = Field(ge=1)
-    readout_grid: int = Field(ge=0)
     mask_ratio: float = Field(ge=0, lt=1)
     consistency_weight: float = Field(ge=0)
     drop_path: float = Field(ge=0, lt=1)
@@ -22,15 +22,11 @@ class Settings(Section):
 
 
 def build(settings: Settings, job: Job) -> CoTex:
-    """The views, each from the pretrained encoder."""
+    """The views, each from the same pretrained ViT."""
     job.require_expressions_alone("cotex")
-    sizes = settings.model_dump(exclude={"train"})
-    system = CoTex(job.vit.model_dump(), classes=len(job.track.classes), **sizes)
-    if job.pretrained:
-        job.needs.check(ENCODER, "every view of cotex starts from the encoder")
-        for view in system.views:
-            load_into(view.encoder, job.vit)  # type: ignore[arg-type]
-    return system
+    classes = len(job.track.classes)
+    views = [View(start_encoder(settings.backbone, job, settings.drop_path), classes) for _ in range(settings.views)]
+    return CoTex(views, mask_ratio=settings.mask_ratio, consistency_weight=settings.consistency_weight)
 
 
 def recipe(settings: Settings, job: Job) -> Recipe:

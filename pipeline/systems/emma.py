@@ -11,31 +11,33 @@ from pydantic import Field
 
 from models.dan import Dan
 from models.emma import AUS, Emma
-from pipeline.backbones.build import load_weights
-from pipeline.backbones.encoder import load_into
+from pipeline.backbones.build import BackboneSettings, normaliser
+from pipeline.backbones.loading import Local, load_weights
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
-from pipeline.core.paths import ENCODER
+from pipeline.core.paths import ARTIFACTS
+from pipeline.core.weights import declaration
 from pipeline.systems.dan import DanSizes
 from pipeline.train.fit import Job, Recipe, Train
 from pipeline.train.frames import frame_recipe
+from pipeline.train.start import start_encoder
 
 
 class Cnn(DanSizes):
     """The frozen expression network: DAN of these sizes, its weights and its number of classes.
 
-    It sees what the ViT sees.
+    It sees the crops that the ViT sees, normalised as weights.yaml says of its file.
     """
 
-    weights: str
+    weights: Local
     classes: int = Field(ge=2)
 
 
 class Settings(Section):
     """`systems.emma`. `au_pos_weight` is taken from the training labels where it is null."""
 
+    backbone: BackboneSettings
     cnn: Cnn
-    readout_grid: int = Field(ge=0)
     hidden: int = Field(ge=1)
     va_hidden: int = Field(ge=1)
     va_from: Literal["scores", "features"]
@@ -46,26 +48,28 @@ class Settings(Section):
 
 
 def build(settings: Settings, job: Job) -> Emma:
-    """The network, its encoder and its frozen DAN filled."""
+    """The network, its ViT and its frozen DAN filled."""
     if job.track.name != "mtl":
         raise MienError(
             f"emma predicts all three tasks of MTL; {job.track.name} has {', '.join(job.track.tasks)}", exit_code=2
         )
-    sizes = settings.cnn.model_dump(exclude={"weights"})
-    cnn = Dan(image_pixels=job.vit.image_pixels, label_smoothing=0.0, **sizes)
+    weights = Path(settings.cnn.weights)
+    entry = None if weights.is_relative_to(ARTIFACTS) else declaration(weights)
+    cnn = Dan(
+        image_pixels=settings.backbone.image_pixels or job.vit.image_pixels,
+        label_smoothing=0.0,
+        normalise=normaliser(entry.normalisation if entry else None),
+        **settings.cnn.model_dump(exclude={"weights"}),
+    )
     if job.pretrained:
-        load_weights(cnn, job.check_own(Path(settings.cnn.weights), "systems.emma.cnn.weights names it"), "DAN")
-    system = Emma(
-        job.vit.model_dump(),
+        load_weights(cnn, job.check_own(weights, "systems.emma.cnn.weights names it"), "DAN")
+    return Emma(
+        start_encoder(settings.backbone, job, settings.drop_path),
         cnn.net,
         settings.cnn.classes,
         au_pos_weight=settings.au_pos_weight or [1.0] * AUS,
-        **settings.model_dump(exclude={"cnn", "au_pos_weight", "train"}),
+        **settings.model_dump(exclude={"backbone", "cnn", "drop_path", "au_pos_weight", "train"}),
     )
-    if job.pretrained:
-        job.needs.check(ENCODER, "emma starts from the encoder")
-        load_into(system.encoder, job.vit)
-    return system
 
 
 def recipe(settings: Settings, job: Job) -> Recipe:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from models.feedback import Classifier, Feedback
 from models.system import Batch
 from models.vit import freeze
-from pipeline.backbones.build import BackboneSettings, build_backbone, load_weights
+from pipeline.backbones.build import BackboneSettings, build_backbone
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import Extractor
+from pipeline.backbones.loading import load_weights
 from pipeline.core.params import Section
 from pipeline.core.paths import EXTRA, FACES
 from pipeline.systems.temporal import Temporal

@@ -56,7 +56,7 @@ def build(settings: Settings, job: Job) -> Multitask:
     job.require_expressions_alone("multitask")
     backbones = [start_backbone(network, job) for network in settings.networks]
     if len({backbone.pixels for backbone in backbones}) > 1:
-        sizes = ", ".join(f"{b.pixels} of {n.name}" for b, n in zip(backbones, settings.networks, strict=True))
+        sizes = ", ".join(f"{b.pixels} of {n.label}" for b, n in zip(backbones, settings.networks, strict=True))
         raise MienError(f"params.yaml: systems.multitask.networks see the same crops, not {sizes} pixels")
     return Multitask(
         backbones,

@@ -1,15 +1,18 @@
 """The optimiser and its learning rate: linear warm-up, then half a cosine (Loshchilov & Hutter 2017, as in MAE)."""
 
 import math
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 from pydantic import Field
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
-from torch import optim
+from timm.models._manipulate import group_with_matcher
+from torch import nn, optim
 
 from models.system import Trainee
 from pipeline.backbones.device import device
 from pipeline.core.params import Section
+
+HEADS = ""  # a name that no matcher knows, so its layer is that of the heads
 
 
 class Optimise(Section):
@@ -41,17 +44,45 @@ class Optimise(Section):
         return self.base_learning_rate * self.batch * self.accumulate / 256
 
 
+def layer_scales(module: Trainee, decay: float) -> dict[str, float]:
+    """Factor of each parameter's rate under layer decay (Bao et al. 2022, BEiT, as MAE fine-tunes).
+
+    Heads move at the full rate, a layer of a backbone at `decay` times the rate of the layer above it. Layers are
+    those of the backbone's own `group_matcher` (timm); without one it is a single layer. Networks of different depths
+    each decay from their own last layer.
+    """
+    scales = {name: 1.0 for name, _ in module.named_parameters()}
+    for prefix in module.backbones():
+        network: Any = module.get_submodule(prefix)
+        matcher = network.group_matcher() if hasattr(network, "group_matcher") else {"stem": "^."}
+        names = [(name, name) for name in [*(name for name, _ in network.named_parameters()), HEADS]]
+        layers = group_with_matcher(iter(names), matcher, reverse=True)
+        scales |= {f"{prefix}.{name}": decay ** (layers[HEADS] - layers[name]) for name, _ in names[:-1]}
+    return scales
+
+
+def parameter_groups(module: Trainee, params: Optimise) -> list[dict]:
+    """Trained parameters by their rate's factor and by whether they are decayed: biases, norms and what the module
+    names are not.
+    """
+    keep, scales = module.no_weight_decay(), layer_scales(module, params.layer_decay)
+    grouped: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and not any(fnmatchcase(name, pattern) for pattern in keep)
+            grouped.setdefault((scales[name], decayed), []).append(parameter)
+    return [
+        {"params": parameters, "lr_scale": scale, "weight_decay": params.weight_decay * decayed}
+        for (scale, decayed), parameters in grouped.items()
+    ]
+
+
 def make_optimiser(module: Trainee, params: Optimise) -> optim.Optimizer:
-    """The optimiser with layer decay; biases, norms and what the module names are not decayed.
+    """The optimiser over `parameter_groups`.
 
     A child with a constant rate of its own is not scaled, not decayed, and moves as under Adam's defaults.
     """
-    keep = module.no_weight_decay()
-    groups: list[dict]
-    if params.layer_decay < 1:
-        groups = param_groups_layer_decay(module, params.weight_decay, keep, layer_decay=params.layer_decay)
-    else:
-        groups = param_groups_weight_decay(module, params.weight_decay, no_weight_decay_list=keep)
+    groups = parameter_groups(module, params)
     for child, rate in module.constant_rates().items():
         own = list(module.get_submodule(child).parameters())
         for group in groups:

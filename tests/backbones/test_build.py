@@ -1,21 +1,28 @@
 """Backbones by name: their weights, declared or our own, and what does not fit."""
 
+import functools
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from models.backbone import CellReadout, GridReadout
 from models.face_resnet import IRStem
-from pipeline.backbones.build import BackboneSettings, build_backbone, load_weights
+from pipeline.backbones.build import BackboneSettings, build_backbone
 from pipeline.backbones.features import CachedBackbone, load_backbone
+from pipeline.backbones.loading import load_weights
 from pipeline.core.errors import MienError
+from pipeline.core.params import validated
 from pipeline.core.paths import ENCODER
 from pipeline.core.tensors import save_tensors
+from pipeline.settings import load_params
 from tests.mini import declare, weights_of
 
 
@@ -111,3 +118,102 @@ def test_published_names_fill_a_face_resnet(workspace, tiny):
     declare(Path("ir.safetensors"))
     with pytest.raises(MienError, match="not a safetensors file"):
         build_backbone(settings, tiny.vit, pretrained=True)
+
+
+# --- what is given as it was fetched ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (
+            {"name": "encoder", "weights": "weights/fmae_vit_b.pth"},
+            "weights/fmae_vit_b.pth cannot be read as it is; convert it with `mien weights add weights/fmae_vit_b.pth "
+            "--name fmae_vit_b --source URL --licence NAME --trained-on DATASET` and name "
+            "weights/fmae_vit_b.safetensors instead",
+        ),
+        (
+            {"name": "hf-hub:timm/vit_small_patch14_dinov2"},
+            "hf-hub:timm/vit_small_patch14_dinov2 cannot be read as it is; nothing is fetched in a run: download the "
+            "file yourself, then `mien weights add FILE --name vit_small_patch14_dinov2 --source URL",
+        ),
+        ({"weights": "https://example.org/net.safetensors"}, "nothing is fetched in a run"),
+        ({}, "name a network, or weights that weights.yaml declares"),
+    ],
+)
+def test_what_was_fetched_is_answered_with_the_command_that_mends_it(settings, reason):
+    with pytest.raises(MienError, match=re.escape(reason)) as caught:
+        validated(BackboneSettings, settings, "systems.vit.backbone")
+    assert str(caught.value).startswith("params.yaml: systems.vit.backbone") and caught.value.exit_code == 2
+
+
+def test_names_behind_a_prefix_are_answered_with_the_command_that_takes_it_off(workspace, tiny):
+    network: Any = timm.create_model("test_resnet", num_classes=0)
+    tensors = {f"module.{name}": tensor for name, tensor in weights_of(network).items()}
+    path = declare(saved(tensors))
+    reason = (
+        r"names begin with `module\.`, which `mien weights add net\.safetensors --name net --source URL --licence NAME "
+        r"--trained-on DATASET` takes off$"
+    )
+    with pytest.raises(MienError, match=reason):
+        build_backbone(BackboneSettings(name="test_resnet", weights=str(path)), tiny.vit, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    "key", ["systems.emma.cnn.weights", "systems.au_cvt.stem_weights", "systems.dtm.backbone.weights"]
+)
+def test_every_key_of_params_that_names_weights_answers_so(workspace, key):
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    *sections, last = key.split(".")
+    functools.reduce(lambda node, name: node[name], sections, tree)[last] = "weights/x.pth"
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(
+        MienError, match=rf"params\.yaml: {key}: weights/x\.pth cannot be read as it is; convert it with"
+    ):
+        load_params()
+
+
+def test_other_roads_to_weights_answer_the_same(workspace, tiny):
+    """A file that is loaded, and one that the graph names for cached features."""
+    Path("dan.pth").write_bytes(b"x")
+    with pytest.raises(
+        MienError, match=r"dan\.pth is not a safetensors file; convert it with `mien weights add dan\.pth"
+    ):
+        load_weights(nn.Linear(1, 1), Path("dan.pth"), "DAN")
+    with pytest.raises(MienError, match="convert it with `mien weights add dan"):
+        load_backbone(CachedBackbone(datasets=["lsd"]), Path("dan.pth"), tiny.vit)
+
+
+def test_a_file_alone_needs_a_declaration_that_says_what_it_is(workspace, tiny):
+    path = declare(saved(weights_of(nn.Linear(3, 2))))
+    with pytest.raises(MienError, match=r"weights\.yaml: does not say what network net\.safetensors is"):
+        build_backbone(BackboneSettings(weights=str(path)), tiny.vit, pretrained=True)
+
+
+def test_our_own_encoder_at_another_size_is_resampled(mini, tiny):
+    whole = build_backbone(BackboneSettings(name="encoder"), tiny.vit, pretrained=True)
+    larger = build_backbone(BackboneSettings(name="encoder", image_pixels=48), tiny.vit, pretrained=True)
+    first, second = (cast(Any, b.network).encoder.state_dict() for b in (whole, larger))
+    assert larger.pixels == 48 and second["pos_embed"].shape == (1, 1 + 36, tiny.vit.width)
+    expected = resample_abs_pos_embed(first["pos_embed"], [6, 6])
+    assert torch.equal(second["pos_embed"], expected)
+    assert all(torch.equal(first[name], second[name]) for name in first if name != "pos_embed")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "{network: vit, sizes: {width: 16}}",
+        "{network: vit, sizes: {image_pixels: 32, patch_pixels: 8, width: 16, depth: 1, heads: 3}}",
+        "{network: vit, sizes: {image_pixels: 32, patch_pixels: 8, width: 16, depth: 1, heads: 2, tail: true}}",
+        "{network: face_resnet, sizes: {channels: [8, 16], units: [1]}}",
+        "{network: face_resnet}",
+    ],
+)
+def test_sizes_that_make_no_network_are_told(workspace, tiny, architecture):
+    path = declare(saved(weights_of(nn.Linear(3, 2))))
+    text = Path("weights.yaml").read_text().rstrip("}\n")
+    Path("weights.yaml").write_text(f"{text}, architecture: {architecture}}}\n")
+    with pytest.raises(MienError, match=r"weights\.yaml: sizes of a (vit|face_resnet): ") as caught:
+        build_backbone(BackboneSettings(weights=str(path)), tiny.vit, pretrained=False)
+    assert "\n" not in str(caught.value)

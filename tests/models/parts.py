@@ -14,7 +14,7 @@ def pictures(batch: int, pixels: int = 16) -> Tensor:
 
 def pixel_backbone(pixels: int) -> Backbone:
     """Features are the pixels themselves, in [-1, 1]."""
-    return Backbone(nn.Flatten(), 3 * pixels**2, pixels, [0.5] * 3, [0.5] * 3)
+    return Backbone(nn.Flatten(), 3 * pixels**2, pixels)
 
 
 def enliven(module: nn.Module, size: float = 0.5) -> None:

@@ -11,7 +11,7 @@ from models.vit import build_vit
 from models.vit_heads import VitHeads
 from tests.models.parts import pictures
 
-VIT = {"image_pixels": 16, "patch_pixels": 8, "width": 16, "depth": 2, "heads": 2}
+VIT: dict[str, Any] = {"image_pixels": 16, "patch_pixels": 8, "width": 16, "depth": 2, "heads": 2}
 
 
 def build_mae(pixels: int = 32, mask_ratio: float = 0.75) -> MAE:

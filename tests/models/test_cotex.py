@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 import torch
 
-from models.cotex import CoTex
+from models.backbone import vit_backbone
+from models.cotex import CoTex, View
 from models.losses import jensen_shannon
 from models.masking import put_back
 from models.vit import normalise, read_tokens
 from tests.models.parts import VIT, enliven, pictures, plain_cross_entropy
 
 
-def build_cotex(**changes: Any) -> Any:
+def build_cotex(views: int = 2, readout_grid: int = 0, **changes: float) -> Any:
     """A `CoTex`; what its views are made of is not said in types."""
-    settings: dict[str, Any] = {"classes": 6, "views": 2, "mask_ratio": 0.0, "consistency_weight": 100.0}
-    settings |= {"readout_grid": 0, "drop_path": 0.0}
-    system: Any = CoTex(VIT, **settings | changes)
+    parts = [View(vit_backbone(VIT, readout_grid), 6) for _ in range(views)]
+    system: Any = CoTex(parts, **{"mask_ratio": 0.0, "consistency_weight": 100.0} | changes)
     for view in system.views:
         enliven(view.head)
     return system

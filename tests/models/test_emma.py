@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 import torch
 
+from models.backbone import vit_backbone
 from models.dan import DanNet
 from models.emma import Emma
 from models.system import Batch
 from tests.models.parts import VIT, gradients, pictures
 
 
-def build_emma(**changes: Any) -> Emma:
+def build_emma(readout_grid: int = 0, **changes: Any) -> Emma:
     cnn = DanNet(channels=[4, 4, 8, 16], layers=[1, 1, 1, 1], attention_heads=2, classes=6)
-    settings: dict[str, Any] = {"hidden": 16, "va_hidden": 8, "va_from": "scores", "va_rate": 1e-3, "drop_path": 0.0}
-    settings |= {"readout_grid": 0, "au_pos_weight": [float(unit + 1) for unit in range(12)]}
-    return Emma(VIT, cnn, 6, **settings | changes)
+    settings: dict[str, Any] = {"hidden": 16, "va_hidden": 8, "va_from": "scores", "va_rate": 1e-3}
+    settings |= {"au_pos_weight": [float(unit + 1) for unit in range(12)]}
+    return Emma(vit_backbone(VIT, readout_grid), cnn, 6, **settings | changes)
 
 
 def mtl_batch(rows: int = 6) -> Batch:

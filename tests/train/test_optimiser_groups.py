@@ -1,17 +1,20 @@
 """Every system's groups of parameters: layer decay, constant rates, weight decay."""
 
+import itertools
 from typing import Any, cast
 
 import pytest
 import torch
+from timm.models import group_parameters
 
-from models.backbone import timm_backbone
+from models.backbone import face_backbone, timm_backbone, vit_backbone
 from models.emma import Emma
 from models.feedback import Feedback
+from models.multitask import Multitask
 from models.system import System
 from models.vit_heads import VitHeads
-from pipeline.train.optimiser import Optimise, make_optimiser, set_learning_rate
-from tests.zoo import BUILDERS, build_au_cvt, build_emma, build_multitask
+from pipeline.train.optimiser import Optimise, layer_scales, make_optimiser, set_learning_rate
+from tests.zoo import BUILDERS, VIT, build_au_cvt, build_emma
 
 OPTIMISE = Optimise(
     batch=256,
@@ -25,6 +28,11 @@ OPTIMISE = Optimise(
     ema_decay=0.0,
 )
 HEADS: dict[str, Any] = {"aus": False, "va": False, "label_smoothing": 0.0, "pseudo_weight": 1.0}
+BLOCK = [
+    f"{layer}.{kind}"
+    for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+    for kind in ("weight", "bias")
+]
 PREFIXES = {
     "vit": ["backbone.network.encoder."],
     "emma": ["encoder."],
@@ -65,11 +73,37 @@ def test_layer_decay_falls_from_the_heads_to_the_embedding(name):
     assert bool(constant) == (name == "emma")
 
 
-def test_branches_move_faster_than_their_backbones():
-    scale = settings_of(build_multitask(), "lr_scale")
-    assert {n: s for n, s in scale.items() if s != (0.5 if ".backbone." in n else 1)} == {}
-    decay = settings_of(build_multitask(), "weight_decay")
-    assert decay["networks.1.backbone.network.encoder.pos_embed"] == 0
+def test_each_network_of_an_ensemble_decays_from_its_own_last_layer():
+    """A ViT of two blocks, one of five, a timm ResNet of four stages, and a face ResNet, which is one layer."""
+    backbones = [vit_backbone(VIT, 2), vit_backbone(VIT | {"depth": 5}, 0), timm_backbone("test_resnet", 16)]
+    backbones.append(face_backbone([4, 8], [1, 2], 2, 16))
+    system = Multitask(backbones, width=8, classes=6, appearance_weights={"pose": 1.0})
+    scale, decay = settings_of(system, "lr_scale"), settings_of(system, "weight_decay")
+    assert {s for n, s in scale.items() if ".backbone." not in n} == {1}
+    for number, depth in enumerate((2, 5)):
+        encoder = f"networks.{number}.backbone.network.encoder"
+        blocks = [scale[f"{encoder}.blocks.{block}.mlp.fc1.weight"] for block in range(depth)]
+        assert blocks == [0.5 ** (depth - block) for block in range(depth)]
+        assert scale[f"{encoder}.norm.weight"] == 0.5 and scale[f"{encoder}.pos_embed"] == 0.5 ** (depth + 1)
+        assert decay[f"{encoder}.pos_embed"] == 0
+    resnet = "networks.2.backbone.network"
+    stages = [scale[f"{resnet}.layer{stage}.0.conv1.weight"] for stage in (1, 2, 3, 4)]
+    assert stages == sorted(stages) and stages[-1] == 0.5 and scale[f"{resnet}.conv1.0.weight"] < stages[0] < stages[1]
+    assert {s for n, s in scale.items() if n.startswith("networks.3.backbone")} == {0.5}
+
+
+def test_rates_of_a_vit_b_like_network():
+    """Twelve blocks at .65 (MAE's fine-tuning): from .65 ** 13, about .0037, for the embedding to 1 for the heads."""
+    system = VitHeads(vit_backbone(VIT | {"depth": 12}, 1), expressions=8, **HEADS)
+    scales = layer_scales(system, 0.65)
+    encoder = "backbone.network.encoder."
+    expected = dict.fromkeys(("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"), 0.65**13)
+    for block, name in itertools.product(range(12), BLOCK):
+        expected[f"blocks.{block}.{name}"] = 0.65 ** (12 - block)
+    expected |= {"norm.weight": 0.65, "norm.bias": 0.65}
+    heads = {n: 1.0 for n in ("norm.weight", "norm.bias", "heads.expression.weight", "heads.expression.bias")}
+    assert scales == pytest.approx({encoder + name: scale for name, scale in expected.items()} | heads)
+    assert min(scales.values()) == pytest.approx(0.0037, abs=5e-5)
 
 
 @pytest.mark.parametrize("name", ["dan", "au_cvt", "temporal"])
@@ -78,15 +112,22 @@ def test_systems_without_pretrained_layers_move_at_one_rate(name):
     assert name != "au_cvt" or settings_of(build_au_cvt(), "weight_decay")["pos_embed"] == 0
 
 
-def test_a_timm_backbone_is_one_group():
+def test_timm_networks_decay_as_their_own_matcher_says():
+    """Both networks of the feedback system, and a ViT of timm's under `vit`, against timm's own groups."""
     settings: dict[str, Any] = {"temperature": 1.0, "unsupervised_weight": 1.0, "ramp_steps": 10, "head_start_steps": 0}
     settings |= {"classes": 8, "feedback": True, "labelled_steps": 0, "total_steps": 10}
     for system in (
         Feedback(timm_backbone("test_resnet"), timm_backbone("test_resnet"), **settings),
-        VitHeads(timm_backbone("test_resnet"), expressions=8, **HEADS),
+        VitHeads(timm_backbone("test_vit", 32), expressions=8, **HEADS),
     ):
         scale = settings_of(system, "lr_scale")
-        assert {n: s for n, s in scale.items() if s != (0.5 if "backbone." in n else 1)} == {}
+        for name in system.backbones():
+            network: Any = system.get_submodule(name)
+            layers = group_parameters(network, network.group_matcher(), reverse=True)
+            top = max(layers.values()) + 1
+            assert top > 4
+            assert {n: scale[f"{name}.{n}"] for n in layers} == {n: 0.5 ** (top - i) for n, i in layers.items()}
+        assert {s for n, s in scale.items() if "backbone." not in n} == {1}
 
 
 def test_positions_of_a_timm_backbone_are_not_decayed():

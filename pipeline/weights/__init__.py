@@ -1,0 +1,1 @@
+"""Other people's weights: a published file read safely, recognised, converted, declared."""
