@@ -138,7 +138,7 @@ def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
     crops = Crops(TRACKS["expr"].dataset)
     extractor = student_extractor(system.student.eval())
-    table = feature_table(crops.table, extractor, params.cache_features.batch)
+    table = feature_table(crops, extractor, params.cache_features.batch)
     seed_weights(params.finetune)
     settings = params.systems["feedback"]
     assert isinstance(settings, Settings)

@@ -82,13 +82,14 @@ def crop_points(crops: Crops, rows: np.ndarray) -> np.ndarray:
 
     Landmarks of a video are in its own pixels: the alignment that cut the crop takes them there.
     """
-    landmarks = column_array(crops.table["landmarks"])[rows].reshape(-1, 5, 2).astype(np.float64)
-    ready = ~column_array(crops.table["box"])[rows].any(axis=1)
+    known = crops.columns(["landmarks", "box"])
+    landmarks = column_array(known["landmarks"])[rows].reshape(-1, 5, 2).astype(np.float64)
+    ready = ~column_array(known["box"])[rows].any(axis=1)
     points = np.full_like(landmarks, np.nan)
     for number, row in enumerate(rows):
         if not np.isfinite(landmarks[number]).all() or not landmarks[number].any():
             continue
-        height, width = decode_image(crops.jpeg[int(row)].as_py()).shape[:2]
+        height, width = decode_image(crops.jpeg(int(row))).shape[:2]
         placed = landmarks[number]
         if not ready[number]:
             placed = cv2.transform(placed[None], alignment(placed, width))[0]
