@@ -27,12 +27,14 @@ from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
 from pipeline.core.code import code_digest
 from pipeline.core.files import write_json
+from pipeline.core.parquet import write_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
 from pipeline.faces.crops import Crops
 from pipeline.run.tracking import locked_outs
 from pipeline.settings import Params, load_params
 from pipeline.systems.feedback import Settings, student_extractor
 from pipeline.systems.temporal import SequenceData, temporal_recipe
+from pipeline.tables.features import Features
 from pipeline.train.fit import Recipe, fit, judge, seed_weights, validation_score
 
 STORE = Path(".work/ablate")
@@ -138,11 +140,12 @@ def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
     crops = Crops(TRACKS["expr"].dataset)
     extractor = student_extractor(system.student.eval())
-    table = feature_table(crops, extractor, params.cache_features.batch)
+    shard = folder / "features.parquet"
+    write_parquet(shard, feature_table(crops, extractor, params.cache_features.batch))
     seed_weights(params.finetune)
     settings = params.systems["feedback"]
     assert isinstance(settings, Settings)
-    made = temporal_recipe(SequenceData("expr", settings.temporal, table))
+    made = temporal_recipe(SequenceData("expr", settings.temporal, Features(shard)))
     encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)
     return judge("expr", made.data.test, truth("expr"), made.scores(encoder, made.data.test))["score"]
 
