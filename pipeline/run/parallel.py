@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -61,7 +61,7 @@ def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers:
             ) from None
 
 
-def prefetched(items: Iterator[Result]) -> Iterator[Result]:
+def prefetched(items: Iterator[Result]) -> Generator[Result]:
     """The same items in the same order, the next one made by a thread while the caller works on the last."""
     end = object()
     with ThreadPoolExecutor(1, "prefetch") as thread:
