@@ -35,7 +35,7 @@ from pipeline.settings import Params, load_params
 from pipeline.systems.feedback import Settings, student_extractor
 from pipeline.systems.temporal import SequenceData, temporal_recipe
 from pipeline.tables.features import Features
-from pipeline.train.fit import Recipe, fit, judge, seed_weights, validation_score
+from pipeline.train.fit import Recipe, best_scores, fit, judge, seed_weights, validation_score
 
 STORE = Path(".work/ablate")
 
@@ -116,7 +116,7 @@ def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     system, _ = fit(f"{name} seed {seed}", made, settings, folder, lambda metrics, step: None)
     labels = truth(arm.track)
     score = judge(arm.track, made.data.test, labels, made.scores(system, made.data.test))
-    found = {arm.track: score["score"], "validation": validation_score(made, system)["score"]}
+    found = {arm.track: score["score"], "validation": validation_score(made, best_scores(made, system))["score"]}
     if arm.track == "mtl":
         found |= {task: score[task]["score"] for task in ("va", "expr", "au")}
     if arm.system == "multitask":

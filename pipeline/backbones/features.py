@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.vit import freeze
 from pipeline.abaw.tracks import Dataset
 from pipeline.backbones.build import BackboneSettings, build_backbone
-from pipeline.backbones.device import device
+from pipeline.backbones.device import device, limit_threads
 from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
@@ -102,6 +102,7 @@ def features_of(extractor: Extractor, jpegs: list[bytes], batch: int) -> np.ndar
 
 def _features(batches: Iterable[np.ndarray], extractor: Extractor) -> np.ndarray:
     """float16 features (N, D) of batches of images (B, 3, P, P); the next batch is decoded meanwhile."""
+    limit_threads()
     parts = [extractor(torch.from_numpy(i).to(device())).half().cpu().numpy() for i in prefetched(iter(batches))]
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float16)
 

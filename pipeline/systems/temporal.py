@@ -63,6 +63,7 @@ class SequenceData:
         self.features = features
         self.train, self.validation, self.test = read_axes(track, features.table)
         self.validation_labels = task_arrays(track, self.validation.table)
+        self.judged = self.validation  # a frame without a label is its neighbours' context
         self.labels = task_arrays(track, self.train.table)["expression"].astype(np.int64)
         self._videos = videos_of(self.train.table)
         self._index()

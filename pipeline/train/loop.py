@@ -43,7 +43,8 @@ class Loop:
 
     `batches(generator, step)` gives the batch of a step, made by a thread while the step before it runs: it must draw
     from `generator` alone. `prepare` changes a batch on the device (augmentation). `evaluate(module)` returns the
-    official metric, higher is better, or is None where the last step is the result.
+    official metric, higher is better, or is None where the last step is the result; `keep` is called when that was the
+    best score so far.
     `log` receives metrics and their step. Every `epoch_steps` steps `after_epoch(module, averaged)` may change buffers
     of both, and what it returns is logged. After `patience` evaluations without a better score training stops (0:
     never).
@@ -58,6 +59,7 @@ class Loop:
     folder: Path
     log: Callable[[dict[str, float], int], None]
     evaluate: Callable[[Trainee], float] | None = None
+    keep: Callable[[], None] = lambda: None
     evaluate_every: int = 0
     patience: int = 0
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
@@ -231,6 +233,7 @@ class _State:
         self.run.log({"score": score}, step)
         if score > self.best_score:
             self.best_score = score
+            self.run.keep()
             self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
     def take_best(self) -> None:

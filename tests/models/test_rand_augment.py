@@ -61,7 +61,11 @@ def test_a_batch_is_not_a_loop(monkeypatch):
     calls = []
 
     def counted(name, change):
-        return lambda images, chosen: calls.append(name) or change(images, chosen)
+        def counting(images, chosen):
+            calls.append(name)
+            return change(images, chosen)
+
+        return counting
 
     monkeypatch.setattr(module, "CHANGES", {name: counted(name, change) for name, change in module.CHANGES.items()})
     rand_augment(pictures(200, 16), 2)

@@ -26,7 +26,12 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
     """Of two million crops a permutation takes 100 ms: not at every step."""
     drawn = []
     default = np.random.default_rng
-    monkeypatch.setattr(np.random, "default_rng", lambda key: drawn.append(key) or default(key))
+
+    def counted(key):
+        drawn.append(key)
+        return default(key)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
     mae._order.cache_clear()
     for step in range(50):
         epoch_indices(1000, 50, 7, step)
