@@ -40,7 +40,7 @@ def _draw(images: int, operations: int, height: int, width: int) -> list[list[tu
     levels = torch.randint(BINS, (images, operations)).tolist()
     magnitudes = _magnitudes(height, width)
     names = list(magnitudes)
-    drawn = []
+    drawn: list[list[tuple[str, float]]] = []
     for chosen in levels:
         drawn.append([])
         for level in chosen:
