@@ -27,13 +27,15 @@ from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
 from pipeline.core.code import code_digest
 from pipeline.core.files import write_json
+from pipeline.core.parquet import write_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS
 from pipeline.faces.crops import Crops
 from pipeline.run.tracking import locked_outs
 from pipeline.settings import Params, load_params
 from pipeline.systems.feedback import Settings, student_extractor
 from pipeline.systems.temporal import SequenceData, temporal_recipe
-from pipeline.train.fit import Recipe, fit, judge, seed_weights, validation_score
+from pipeline.tables.features import Features
+from pipeline.train.fit import Recipe, best_scores, fit, judge, seed_weights, validation_score
 
 STORE = Path(".work/ablate")
 
@@ -114,7 +116,7 @@ def measure(name: str, seed: int, folder: Path) -> dict[str, float]:
     system, _ = fit(f"{name} seed {seed}", made, settings, folder, lambda metrics, step: None)
     labels = truth(arm.track)
     score = judge(arm.track, made.data.test, labels, made.scores(system, made.data.test))
-    found = {arm.track: score["score"], "validation": validation_score(made, system)["score"]}
+    found = {arm.track: score["score"], "validation": validation_score(made, best_scores(made, system))["score"]}
     if arm.track == "mtl":
         found |= {task: score[task]["score"] for task in ("va", "expr", "au")}
     if arm.system == "multitask":
@@ -138,11 +140,12 @@ def temporal(system: Any, params: Params, folder: Path) -> float:
     """Score of the temporal encoder on this run's student."""
     crops = Crops(TRACKS["expr"].dataset)
     extractor = student_extractor(system.student.eval())
-    table = feature_table(crops.table, extractor, params.cache_features.batch)
+    shard = folder / "features.parquet"
+    write_parquet(shard, feature_table(crops, extractor, params.cache_features.batch))
     seed_weights(params.finetune)
     settings = params.systems["feedback"]
     assert isinstance(settings, Settings)
-    made = temporal_recipe(SequenceData("expr", settings.temporal, table))
+    made = temporal_recipe(SequenceData("expr", settings.temporal, Features(shard)))
     encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)
     return judge("expr", made.data.test, truth("expr"), made.scores(encoder, made.data.test))["score"]
 

@@ -5,10 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import RandAugment
 
-BINS = 31
-RAND_AUGMENT = [RandAugment(1, magnitude=level, num_magnitude_bins=BINS) for level in range(BINS)]
+from models.rand_augment import rand_augment
 
 
 def _uniform(batch: int, low: float, high: float, device: torch.device) -> Tensor:
@@ -115,11 +113,6 @@ def strengthen(images: Tensor, operations: int, cutout_side_fraction: float) -> 
     uint8 (B, 3, P, P) to the same. Each operation has a magnitude of its own, uniform over RandAugment's bins (Cubuk et
     al. 2020); the cut square has a side of up to `cutout_side_fraction` of the image's.
     """
-    levels = torch.randint(len(RAND_AUGMENT), (len(images), operations)).tolist()
-    changed = []
-    for image, chosen in zip(images, levels, strict=True):
-        for level in chosen:
-            image = RAND_AUGMENT[level](image)
-        changed.append(image)
-    cut = erase(torch.stack(changed).float() / 255, cutout_side_fraction**2, probability=1.0)
+    changed = rand_augment(images, operations)
+    cut = erase(changed.float() / 255, cutout_side_fraction**2, probability=1.0)
     return (cut * 255).round().byte()

@@ -12,12 +12,12 @@ from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_dir
 from pipeline.core.graph import FeedbackTraining
 from pipeline.core.params import read_section
-from pipeline.core.parquet import read_shards
 from pipeline.core.paths import FEATURES, SYSTEMS
 from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe
+from pipeline.tables.features import Features
 from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.data import training_rows
@@ -34,7 +34,7 @@ def finetune_temporal(track: str) -> None:
     stage = f"finetune_temporal@{track}"
     logged = {"finetune": settings.model_dump(), "temporal": temporal.model_dump(), "features": line.features}
     with stage_run(stage, logged) as run:
-        features = read_shards(FEATURES / line.features / trained_track(track).dataset)
+        features = Features(FEATURES / line.features / trained_track(track).dataset)
         seed_weights(settings)
         made = temporal_recipe(SequenceData(track, temporal, features))
         folder = training_folder(stage, logged, stage_deps(stage))

@@ -25,7 +25,7 @@ from pipeline.tables.curves import write_curve
 from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.data import training_rows
-from pipeline.train.fit import Finetune, Job, fit, seed_weights, validation_score
+from pipeline.train.fit import Finetune, Job, best_scores, fit, seed_weights, validation_score
 
 
 def pretrain_feedback(track: str) -> None:
@@ -42,7 +42,8 @@ def pretrain_feedback(track: str) -> None:
         made = pair_recipe(spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch))
         folder = training_folder(stage, logged, stage_deps(stage))
         system, loop = fit(stage, made, settings, folder, run.log)
-        metrics = validation_score(made, system) | ({"without": list(made.without)} if made.without else {})
+        metrics = validation_score(made, best_scores(made, system))
+        metrics |= {"without": list(made.without)} if made.without else {}
         with atomic_dir(FEEDBACK / track) as out:
             save_tensors(out / STUDENT, cast(Feedback, system).student.state_dict())
             write_curve(out / "curve.csv", loop.history)

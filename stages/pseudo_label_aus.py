@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from pipeline.abaw.tracks import AUS, TRACKS
 from pipeline.core.files import atomic_dir, write_json
 from pipeline.core.params import read_section
-from pipeline.core.parquet import column_array, read_parquet, read_shards, write_parquet
+from pipeline.core.parquet import read_parquet, write_parquet
 from pipeline.core.paths import EXTRA, FEATURES, LABELS, PSEUDO
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.teacher import AuTeacher, PseudoLabel, au_labels, log_labels, pseudo_table, tally, with_features
+from pipeline.tables.features import Features
 from pipeline.tables.scores import decide, official_score, task_arrays
 
 
@@ -26,7 +27,7 @@ def label_aus(backbone: str) -> None:
     settings = read_section("pseudo_label", PseudoLabel)
     folder = FEATURES / backbone
     with stage_run(f"pseudo_label_aus@{backbone}", {"pseudo_label": settings.model_dump()}) as run:
-        labels, features = read_parquet(LABELS / "au.parquet"), read_shards(folder / TRACKS["au"].dataset)
+        labels, features = read_parquet(LABELS / "au.parquet"), Features(folder / TRACKS["au"].dataset)
         train, validation = (
             with_features(labels.filter(pc.equal(labels["split"], split)), features)
             for split in ("train", "validation")
@@ -40,10 +41,10 @@ def label_aus(backbone: str) -> None:
         }
         with atomic_dir(PSEUDO / "au") as out:
             for dataset in (d for d in (EXTRA, TRACKS["lsd"].dataset) if (folder / d).is_dir()):
-                pool = read_shards(folder / dataset)
-                probabilities = teacher.probabilities(column_array(pool["feature"]))
+                pool = Features(folder / dataset)
+                probabilities = teacher.probabilities_of(pool)
                 answers, confidence = au_labels(probabilities, settings.confidence)
-                write_parquet(out / f"{dataset}.parquet", pseudo_table(pool, "aus", answers, confidence))
+                write_parquet(out / f"{dataset}.parquet", pseudo_table(pool.table, "aus", answers, confidence))
                 metrics["datasets"][dataset] = tally(answers, AUS, (answers == 1).sum(axis=0))
             write_json(out / "metrics.json", metrics)
         log_labels(run.log, "aus", metrics)

@@ -46,6 +46,7 @@ TINY_SYSTEMS = {
     },
     "dtm": {
         "backbone": TINY_FACE,
+        "threshold_faces": 2000,
         "epoch_steps": 2,
         "supervised_steps": 2,
         "unlabelled_batch": 8,

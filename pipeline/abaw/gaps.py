@@ -61,6 +61,25 @@ def fill_scores(
     return Filled(filled, ~present)
 
 
+def rows_behind(videos: np.ndarray, frames: np.ndarray, present: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which rows with a score of their own the filled scores of the `wanted` rows come from, (rows,).
+
+    A wanted row itself where it is `present`, else its nearest present neighbours of the same video, as `fill_scores`
+    interpolates. All arguments are (rows,).
+    """
+    codes, numbers = video_codes(np.asarray(videos)), np.arange(len(frames))
+    order = np.lexsort((frames, codes))
+    known, video, sought = np.asarray(present, bool)[order], codes[order], (wanted & ~present)[order]
+    behind = np.asarray(wanted & present)
+    before = np.maximum.accumulate(np.where(known, numbers, -1))
+    after = np.minimum.accumulate(np.where(known, numbers, len(numbers))[::-1])[::-1]
+    for nearest in (before[sought], after[sought]):
+        inside = (nearest >= 0) & (nearest < len(numbers))
+        inside[inside] = video[nearest[inside]] == video[sought][inside]
+        behind[order[nearest[inside]]] = True
+    return behind
+
+
 def smooth(videos: np.ndarray, frames: np.ndarray, values: np.ndarray, half_window_frames: int) -> np.ndarray:
     """Centred mean over the rows of the same video whose frame lies within +-`half_window_frames`.
 

@@ -1,5 +1,6 @@
 """Frozen features of every crop: fixed-size lists of float16, one shard for each shard of faces."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 from models.vit import freeze
 from pipeline.abaw.tracks import Dataset
 from pipeline.backbones.build import BackboneSettings, build_backbone
-from pipeline.backbones.device import device
+from pipeline.backbones.device import device, limit_threads
 from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
-from pipeline.core.parquet import FEATURE_ROWS, read_parquet, write_parquet
+from pipeline.core.parquet import FEATURE_ROWS, array_column, write_parquet
 from pipeline.core.paths import ARTIFACTS
 from pipeline.core.weights import verify
-from pipeline.faces.crops import decode_crops
+from pipeline.faces.crops import Crops, decode_crops
+from pipeline.run.parallel import prefetched
 
 OWN = "feedback"  # this pipeline's student (systems/feedback.py); our own `encoder` is a backbone like others
 
@@ -102,24 +104,27 @@ def load_backbone(settings: CachedBackbone, weights: Path, vit: Vit) -> Extracto
 
 def features_of(extractor: Extractor, jpegs: list[bytes], batch: int) -> np.ndarray:
     """float16 features (N, D) of JPEG crops."""
-    parts = []
-    for start in range(0, len(jpegs), batch):
-        images = torch.from_numpy(decode_crops(jpegs[start : start + batch], extractor.pixels)).to(device())
-        parts.append(extractor(images).half().cpu().numpy())
+    starts = range(0, len(jpegs), batch)
+    return _features((decode_crops(jpegs[i : i + batch], extractor.pixels) for i in starts), extractor)
+
+
+def _features(batches: Iterable[np.ndarray], extractor: Extractor) -> np.ndarray:
+    """float16 features (N, D) of batches of images (B, 3, P, P); the next batch is decoded meanwhile."""
+    limit_threads()
+    parts = [extractor(torch.from_numpy(i).to(device())).half().cpu().numpy() for i in prefetched(iter(batches))]
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float16)
 
 
-def feature_table(crops: pa.Table, extractor: Extractor, batch: int) -> pa.Table:
-    """The columns video, frame and feature of a table of crops (video, frame, jpeg)."""
-    values = features_of(extractor, crops["jpeg"].to_pylist(), batch)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-    return crops.select(["video", "frame"]).append_column("feature", lists)
+def feature_table(crops: Crops, extractor: Extractor, batch: int) -> pa.Table:
+    """The columns video, frame and feature of crops."""
+    batches = np.split(np.arange(len(crops)), range(batch, len(crops), batch)) if len(crops) else []
+    values = _features((crops.images(rows, extractor.pixels) for rows in batches), extractor)
+    return crops.table.append_column("feature", array_column(values))
 
 
 def write_features(faces: Path, target: Path, extractor: Extractor, batch: int, provenance: dict[str, str]) -> int:
     """Features of the faces found in one shard, keyed as they are: video, frame, feature. Returns their number."""
-    table = read_parquet(faces, ["video", "frame", "found", "jpeg"])
-    out = feature_table(table.filter(table["found"]), extractor, batch)
+    out = feature_table(Crops(faces.name, faces.parent), extractor, batch)
     if not np.isfinite(out["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)).all():
         raise MienError(f"{faces}: features are not finite; the weights do not fit the model, or overflow float16")
     write_parquet(target, out, FEATURE_ROWS, provenance)

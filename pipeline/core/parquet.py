@@ -59,12 +59,17 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         ) from None
 
 
-def read_shards(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    """All shards below a folder, in the order of their names, as one table (chunked, not copied)."""
-    paths = sorted(folder.rglob("*.parquet"))
+def shard_paths(folder: Path) -> list[Path]:
+    """All shards below a folder in the order of their names; a shard stands for itself."""
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
     if not paths:
         raise MienError(f"{folder}: holds no Parquet shard; run `make repro`")
-    return pa.concat_tables([read_parquet(path, columns) for path in paths])
+    return paths
+
+
+def read_shards(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """All shards below a folder, in the order of their names, as one table (chunked, not copied)."""
+    return pa.concat_tables([read_parquet(path, columns) for path in shard_paths(folder)])
 
 
 def column_array(column: pa.ChunkedArray) -> np.ndarray:

@@ -28,8 +28,8 @@ from pipeline.faces.detector import DetectAlign, load_detector
 from pipeline.faces.follow import Follower, SideFollower
 from pipeline.faces.geometry import align
 from pipeline.faces.media import UnreadableMedia, decode_image, read_frames
-from pipeline.release.files import LooseStore, Store
-from pipeline.release.pack import PackStore, is_pack
+from pipeline.release.files import LooseStore, Store, join
+from pipeline.release.pack import INDEX, PackStore, is_pack
 from pipeline.tables.manifest import MediaItem
 
 FACES_SCHEMA = pa.schema(
@@ -156,7 +156,33 @@ def _extract_video(
     return result
 
 
-def _listed_images(item: MediaItem, store: Store) -> list[tuple[int, str]]:
+def _stamp(path: Path) -> int:
+    """When a file or folder was last changed; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _release(root: Path) -> Store:
+    """The release at `root`, opened once for all items that a process works on."""
+    return _opened(root, root.resolve(), _stamp(root / INDEX))
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(root: Path, place: Path, stamp: int) -> Store:
+    return PackStore(root) if is_pack(root) else LooseStore(root)
+
+
+def _image_names(root: Path, folder: str) -> pa.StringArray:
+    """Names of a folder's images in order, listed once for all its items: a pool has millions."""
+    return _listed(root, folder, (root / folder).resolve(), _stamp(root / folder), _stamp(root / INDEX))
+
+
+@functools.lru_cache(maxsize=1)
+def _listed(root: Path, folder: str, place: Path, changed: int, packed: int) -> pa.StringArray:
+    files = _release(root).list(folder)[1]
+    return pa.array([file.name for file in files if is_image(file.name)], pa.string())
+
+
+def _listed_images(item: MediaItem, root: Path, store: Store) -> list[tuple[int, str]]:
     """(frame, path) of the images of a folder item."""
     if item.kind == "crops":
         found: dict[int, str] = {}
@@ -166,9 +192,8 @@ def _listed_images(item: MediaItem, store: Store) -> list[tuple[int, str]]:
                     found.setdefault(number, f"{folder}/{file.name}")
         return sorted(found.items())
     (folder,) = item.paths
-    names = [file.name for file in store.list(folder)[1] if is_image(file.name)]
-    chosen = range(item.first, min(item.first + item.count, len(names)))
-    return [(rank + 1, f"{folder}/{names[rank]}" if folder else names[rank]) for rank in chosen]
+    chosen = _image_names(root, folder).slice(item.first, item.count).to_pylist()
+    return [(item.first + rank, join(folder, name)) for rank, name in enumerate(chosen, 1)]
 
 
 def _picture_face(data: bytes, params: DetectAlign) -> Face | None:
@@ -260,8 +285,8 @@ def extract(
     `items` share a source: one item, or the `_left` and `_right` people of one raw video. Failures are recorded in the
     shards' metadata, so that a shard found again still tells them.
     """
-    store: Store = PackStore(root) if is_pack(root) else LooseStore(root)
-    images = {item: _listed_images(item, store) if item.kind != "video" else [] for item in items}
+    store = _release(root)
+    images = {item: _listed_images(item, root, store) if item.kind != "video" else [] for item in items}
     source = {item: _source_digest(item, root, store, images[item]) for item in items}
     paths = {
         item: stored(

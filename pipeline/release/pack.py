@@ -183,6 +183,16 @@ class _OpenShard:
         return self._data[row - self.starts[group]].as_py()
 
 
+def _name_range(path: Path) -> tuple[str, str] | None:
+    """First and last name of a shard by its footer, without its rows; None where the footer does not tell."""
+    meta = pq.read_metadata(path)
+    found = [meta.row_group(i).column(0).statistics for i in range(meta.num_row_groups)]
+    told = [group for group in found if group is not None and group.has_min_max]
+    if not told or len(told) < len(found):
+        return None
+    return min(group.min for group in told), max(group.max for group in told)
+
+
 def _damaged(path: Path, error: Exception) -> MienError:
     return MienError(f"{path}: damaged ({error}). Mend: import the release again")
 
@@ -201,6 +211,7 @@ class PackStore(LooseStore):
                 self._children.setdefault(parent(folder), set()).add(folder.rpartition("/")[2])
                 folder = parent(folder)
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
+        self._ranges: dict[str, tuple[str, str] | None] = {}
         self._lock = threading.Lock()
 
     def _shard(self, shard: Shard) -> _OpenShard:
@@ -227,10 +238,21 @@ class PackStore(LooseStore):
         return sorted({*folders, *self._children.get(folder, ())}), sorted(files)
 
     def _packed(self, path: str) -> _OpenShard | None:
-        """The shard that holds the image at `path`, if one does."""
+        """The shard that holds the image at `path`, if one does; no other one is opened."""
         name = path.rpartition("/")[2]
-        opened = (self._shard(shard) for shard in self._folders.get(parent(path), []) if is_image(name))
+        shards = (shard for shard in self._folders.get(parent(path), []) if is_image(name))
+        opened = (self._shard(shard) for shard in shards if self._may_hold(shard, name))
         return next((shard for shard in opened if name in shard.rows), None)
+
+    def _may_hold(self, shard: Shard, name: str) -> bool:
+        """Whether a name lies between a shard's first and last one; each footer is read once."""
+        if shard.shard not in self._ranges:
+            try:
+                self._ranges[shard.shard] = _name_range(self.root / shard.shard)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise _damaged(self.root / shard.shard, error) from error
+        names = self._ranges[shard.shard]
+        return names is None or names[0] <= name <= names[1]
 
     def has(self, path: str) -> bool:
         """Whether `path` is a file of the release, packed or verbatim."""

@@ -124,7 +124,7 @@ def crop_strip(track: TrackPage) -> list[dict[str, str]]:
         label, guess = int(track.labels["expression"][row]), int(track.decided["expression"][row])
         strip.append(
             {
-                "jpeg": base64.b64encode(crops.jpeg[int(places[row])].as_py()).decode(),
+                "jpeg": base64.b64encode(crops.jpeg(int(places[row]))).decode(),
                 "label": names[label],
                 "guess": names[guess],
                 "right": "right" if label == guess else "wrong",

@@ -1,10 +1,12 @@
-"""Work spread over processes: one item a task, results in the order of the items, whatever the number of workers."""
+"""Work spread over processes and threads: results in the order of the items, whatever the number of workers."""
 
+import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.core.errors import MienError
@@ -13,12 +15,24 @@ from pipeline.run.progress import Progress
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+CPU_QUOTA = Path("/", "sys", "fs", "cgroup", "cpu.max")  # of cgroup v2: microseconds, and of how many
+
+
+def available_cores() -> int:
+    """Cores that this process gets: those it may run on, and no more than its container's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return min(cores, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or `max` for a quota: not bounded
+        return cores
+
 
 def worker_count() -> int:
-    """Processes to use: `MIEN_WORKERS`, else the cores this process may run on. Never a param: it changes no result."""
+    """Processes to use: `MIEN_WORKERS`, else the cores this process gets. Never a param: it changes no result."""
     wanted = os.environ.get("MIEN_WORKERS", "")
     if not wanted:
-        return len(os.sched_getaffinity(0))
+        return available_cores()
     if not wanted.isdigit() or not int(wanted):
         raise MienError(f"MIEN_WORKERS is {wanted!r}; give a number of processes, 1 or more", exit_code=2)
     return int(wanted)
@@ -45,3 +59,13 @@ def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers:
             raise MienError(
                 "a worker process died (out of memory?); run again to go on, MIEN_WORKERS=1 needs less"
             ) from None
+
+
+def prefetched(items: Iterator[Result]) -> Generator[Result]:
+    """The same items in the same order, the next one made by a thread while the caller works on the last."""
+    end = object()
+    with ThreadPoolExecutor(1, "prefetch") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]

@@ -13,11 +13,12 @@ from pipeline.backbones.build import BackboneSettings
 from pipeline.core.errors import MienError
 from pipeline.core.graph import Needs
 from pipeline.core.params import Section
-from pipeline.core.parquet import column_array, read_shards
+from pipeline.core.parquet import column_array
 from pipeline.core.paths import FEATURES
 from pipeline.faces.crops import Crops
 from pipeline.faces.geometry import alignment, yaw_and_pitch
 from pipeline.faces.media import decode_image
+from pipeline.tables.features import Features
 from pipeline.tables.join import find_rows
 from pipeline.tables.scores import Tasks
 from pipeline.train.fit import Job, Recipe, Train
@@ -84,13 +85,14 @@ def crop_points(crops: Crops, rows: np.ndarray) -> np.ndarray:
 
     Landmarks of a video are in its own pixels: the alignment that cut the crop takes them there.
     """
-    landmarks = column_array(crops.table["landmarks"])[rows].reshape(-1, 5, 2).astype(np.float64)
-    ready = ~column_array(crops.table["box"])[rows].any(axis=1)
+    known = crops.columns(["landmarks", "box"])
+    landmarks = column_array(known["landmarks"])[rows].reshape(-1, 5, 2).astype(np.float64)
+    ready = ~column_array(known["box"])[rows].any(axis=1)
     points = np.full_like(landmarks, np.nan)
     for number, row in enumerate(rows):
         if not np.isfinite(landmarks[number]).all() or not landmarks[number].any():
             continue
-        height, width = decode_image(crops.jpeg[int(row)].as_py()).shape[:2]
+        height, width = decode_image(crops.jpeg(int(row))).shape[:2]
         placed = landmarks[number]
         if not ready[number]:
             placed = cv2.transform(placed[None], alignment(placed, width))[0]
@@ -101,11 +103,11 @@ def crop_points(crops: Crops, rows: np.ndarray) -> np.ndarray:
 def cached_features(backbone: str, crops: Crops, rows: np.ndarray, needs: Needs) -> np.ndarray:
     """Cached features (N, D) of crops."""
     folder = needs.check(FEATURES / backbone / crops.dataset, "systems.multitask names its features")
-    table = read_shards(folder)
-    places = find_rows(table, crops.table.select(["video", "frame"]).take(rows))
+    features = Features(folder)
+    places = find_rows(features.table, crops.table.select(["video", "frame"]).take(rows))
     if (places < 0).any():
         raise MienError(f"{folder}: features of some faces are missing; run `dvc repro`")
-    return column_array(table["feature"])[places].astype(np.float32)
+    return features.rows(places).astype(np.float32)
 
 
 def identity_targets(features: np.ndarray, components: int) -> np.ndarray:

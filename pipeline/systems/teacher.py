@@ -17,11 +17,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.core.params import Section
-from pipeline.core.parquet import array_column, column_array
+from pipeline.core.parquet import array_column
 from pipeline.tables.curves import read_curve
+from pipeline.tables.features import Features
 from pipeline.tables.join import find_rows
 
 Log = Callable[[dict[str, float], int], None]
+ROWS_AT_ONCE = 65_536  # of 768 features: 100 MB
 
 
 class PseudoLabel(Section):
@@ -63,6 +65,14 @@ class AuTeacher:
         ]
         return np.stack(columns, axis=1)
 
+    def probabilities_of(self, features: Features) -> np.ndarray:
+        """The same (N, 12) of all rows of cached features, `ROWS_AT_ONCE` of them in memory at a time."""
+        parts = [
+            self.probabilities(features.rows(np.arange(start, min(start + ROWS_AT_ONCE, len(features)))))
+            for start in range(0, len(features), ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.models)))
+
 
 def expression_labels(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,), -1 where the likeliest class does not reach its threshold, and confidences (N,)."""
@@ -89,10 +99,10 @@ def pseudo_table(axis: pa.Table, task: str, labels: np.ndarray, confidence: np.n
     )
 
 
-def with_features(labels: pa.Table, features: pa.Table) -> tuple[pa.Table, np.ndarray]:
+def with_features(labels: pa.Table, features: Features) -> tuple[pa.Table, np.ndarray]:
     """Label rows whose frame shows a face, and their features (N, D)."""
-    rows = find_rows(features, labels)
-    return labels.filter(rows >= 0), column_array(features["feature"])[rows[rows >= 0]]
+    rows = find_rows(features.table, labels)
+    return labels.filter(rows >= 0), features.rows(rows[rows >= 0])
 
 
 def threshold_history(curve: Path, classes: tuple[str, ...]) -> list[dict[str, float]]:

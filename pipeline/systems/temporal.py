@@ -15,7 +15,7 @@ from models.temporal import TemporalEncoder
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.device import device
 from pipeline.core.params import Section
-from pipeline.core.parquet import column_array
+from pipeline.tables.features import Features
 from pipeline.tables.scores import Tasks, task_arrays
 from pipeline.train.data import Axis, draw, rarity, read_axes
 from pipeline.train.fit import Recipe, Train
@@ -56,36 +56,39 @@ def videos_of(axis: pa.Table) -> list[np.ndarray]:
 
 
 class SequenceData:
-    """Features, labels and axes of an expression track; `table` has the columns video, frame and feature."""
+    """Features, labels and axes of an expression track; features are read when a window asks for them."""
 
-    def __init__(self, track: str, settings: Temporal, table: pa.Table) -> None:
+    def __init__(self, track: str, settings: Temporal, features: Features) -> None:
         self.track, self.settings = track, settings
-        self.features = torch.from_numpy(column_array(table["feature"]).copy())
-        self.train, self.validation, self.test = read_axes(track, table.select(["video", "frame"]))
+        self.features = features
+        self.train, self.validation, self.test = read_axes(track, features.table)
         self.validation_labels = task_arrays(track, self.validation.table)
+        self.judged = self.validation  # a frame without a label is its neighbours' context
         self.labels = task_arrays(track, self.train.table)["expression"].astype(np.int64)
         self._videos = videos_of(self.train.table)
         self._index()
 
     def _index(self) -> None:
         """Where each usable training frame stands: its video and its place there."""
-        spots = [(number, place) for number, rows in enumerate(self._videos) for place in range(len(rows))]
+        lengths = [len(rows) for rows in self._videos]
+        spots = np.stack([np.repeat(np.arange(len(lengths)), lengths), np.concatenate([*map(np.arange, lengths)])], 1)
         rows = np.concatenate(self._videos)
         usable = self.train.present[rows] & (self.labels[rows] >= 0)
-        self._spots = np.array(spots)[usable]
+        self._spots = spots[usable]
         weights = rarity({"expression": self.labels[rows][usable]}, self.settings.train.balance)
         self._cumulative = np.cumsum(weights)
 
     @property
     def width(self) -> int:
         """Length of a feature."""
-        return self.features.shape[1]
+        return self.features.width
 
     def read(self, axis: Axis, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (N, D), zero where no face was found, and which frames have one (N,)."""
-        present = torch.from_numpy(axis.present[rows])
-        found = self.features[torch.from_numpy(axis.places[rows]).clamp_min(0)].float()
-        return found * present[:, None], present
+        present = axis.present[rows]
+        found = np.zeros((len(rows), self.width), np.float32)
+        found[present] = self.features.rows(axis.places[rows][present])
+        return torch.from_numpy(found), torch.from_numpy(present)
 
     def batch(self, generator: np.random.Generator, size: int) -> Batch:
         """Windows around frames drawn by their class's rarity; what lies beyond a video is not present."""

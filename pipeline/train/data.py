@@ -1,5 +1,6 @@
 """A track's training and judging data: which crop has which labels, and how often it is drawn."""
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from models.system import Batch
 from pipeline.abaw.folds import grouped_folds
+from pipeline.abaw.gaps import rows_behind
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.errors import MienError
 from pipeline.core.graph import Fold, Needs
@@ -31,7 +33,17 @@ class Axis:
     def __init__(self, table: pa.Table, faces: pa.Table) -> None:
         self.table = table
         self.places = find_rows(faces, table)
-        self.present = self.places >= 0
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which rows show a face (rows,)."""
+        return self.places >= 0
+
+    def only(self, rows: np.ndarray) -> "Axis":
+        """The same rows, of which all but some (a mask) count as showing no face."""
+        less = copy.copy(self)
+        less.places = np.where(rows, self.places, -1)
+        return less
 
     def __len__(self) -> int:
         return len(self.table)
@@ -54,6 +66,15 @@ def valid_rows(labels: Tasks) -> np.ndarray:
         v >= 0 if task == "expression" else (v >= (-1 if task == "va" else 0)).any(axis=1) for task, v in labels.items()
     ]
     return np.any(valid, axis=0)
+
+
+def judged_rows(axis: Axis, labels: Tasks) -> Axis:
+    """The axis without the faces that the official score does not depend on.
+
+    It ignores rows without a valid label; one without a face takes its scores from the neighbours that are kept here.
+    """
+    videos, frames = axis.table["video"].to_numpy(), axis.table["frame"].to_numpy()
+    return axis.only(rows_behind(videos, frames, axis.present, valid_rows(labels)))
 
 
 def rarity(labels: Tasks, balance: float) -> np.ndarray:
@@ -113,6 +134,7 @@ class TrackData:
         self.train, self.validation, self.test = read_axes(track, self.crops.table, fold)
         self.labels = task_arrays(track, self.train.table)
         self.validation_labels = task_arrays(track, self.validation.table)
+        self.judged = judged_rows(self.validation, self.validation_labels)
         self.rows = np.flatnonzero(self.train.present & valid_rows(self.labels))
         self.labels = {task: values[self.rows] for task, values in self.labels.items()}
         self.extra: Tasks = {}

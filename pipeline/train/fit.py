@@ -34,10 +34,11 @@ Log = Callable[[dict[str, float], int], None]
 
 
 class Judged(Protocol):
-    """What judging asks of a track's data."""
+    """What judging asks of a track's data; `judged` are the validation rows that the score depends on."""
 
     track: str
     validation: Axis
+    judged: Axis
     validation_labels: Tasks
     test: Axis
 
@@ -99,7 +100,8 @@ class Recipe:
     """A system with what the training loop needs to train it.
 
     `scores` gives its scores of every row of an axis, NaN where a row has no face; `after_epoch` and `epoch_steps` as
-    in `Loop`. `without` names what the system does without because the data have none of it.
+    in `Loop`. `without` names what the system does without because the data have none of it. `best` are the trained
+    module's scores of `data.judged`, where this process has seen its best step.
     """
 
     module: Trainee
@@ -111,6 +113,7 @@ class Recipe:
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
     epoch_steps: int = 0
     without: tuple[str, ...] = ()
+    best: Tasks | None = None
 
 
 def seed_weights(settings: Finetune) -> None:
@@ -123,14 +126,51 @@ def judge(track: str, axis: Axis, labels: Tasks, scores: Tasks) -> dict:
     return official_score(track, labels, decide(fill_missing(axis.table, scores, axis.present)))
 
 
-def validation_score(made: Recipe, module: Trainee) -> dict:
-    """Official metric on the whole validation axis."""
+def validation_score(made: Recipe, scores: Tasks) -> dict:
+    """Official metric on the validation axis, from the scores of its judged rows."""
     data = made.data
-    return judge(data.track, data.validation, data.validation_labels, made.scores(module, data.validation))
+    return judge(data.track, data.judged, data.validation_labels, scores)
+
+
+def best_scores(made: Recipe, module: Trainee) -> Tasks:
+    """Scores of the judged rows by the trained module: as they were at its best step, or predicted now."""
+    return made.best or made.scores(module, made.data.judged)
+
+
+def validation_scores(made: Recipe, module: Trainee) -> Tasks:
+    """Scores of the whole validation axis: the judged rows, then the rest, whether or not the first are known.
+
+    Always in these two parts, since a score's last digit may depend on what else is in its batch.
+    """
+    axis, judged = made.data.validation, made.data.judged
+    rest = axis.only(~judged.present)
+    scores = best_scores(made, module)
+    if not rest.present.any():
+        return scores
+    others = made.scores(module, rest)
+    return {task: np.where(rest.present[:, None], others[task], values) for task, values in scores.items()}
+
+
+class _Judging:
+    """Scores the judged rows at an evaluation, and leaves those of the best step in the recipe."""
+
+    def __init__(self, made: Recipe) -> None:
+        self.made = made
+        self.last: Tasks = {}
+
+    def evaluate(self, module: Trainee) -> float:
+        """The official metric."""
+        self.last = self.made.scores(module, self.made.data.judged)
+        return validation_score(self.made, self.last)["score"]
+
+    def keep(self) -> None:
+        """The last evaluation was the best."""
+        self.made.best = self.last
 
 
 def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> tuple[Trainee, Loop]:
     """Train to the best step on the validation set; checkpoints lie in `folder`."""
+    judging = _Judging(made)
     loop = Loop(
         name=name,
         module=made.module,
@@ -140,7 +180,8 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
         seed=settings.seed,
         folder=folder,
         log=log,
-        evaluate=lambda module: validation_score(made, module)["score"],
+        evaluate=judging.evaluate,
+        keep=judging.keep,
         evaluate_every=made.train.evaluate_every_steps,
         patience=made.train.patience_evaluations,
         after_epoch=made.after_epoch,
@@ -153,7 +194,7 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
 def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
     """Write weights, predictions of validation and test, metrics and curve; returns the metrics."""
     data = made.data
-    validation = made.scores(module, data.validation)
+    validation = validation_scores(made, module)
     for name, axis, scores in (
         ("validation", data.validation, validation),
         ("test", data.test, made.scores(module, data.test)),

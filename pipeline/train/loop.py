@@ -5,6 +5,7 @@ a batch yields the parts of each (`steps`). Randomness is a function of (seed, s
 `.work/`, so a killed run ends in the same bytes as an undisturbed one.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from models.system import Batch, Trainee
-from pipeline.backbones.device import device
+from pipeline.backbones.device import device, limit_threads
 from pipeline.core.errors import MienError
+from pipeline.run.parallel import prefetched
 from pipeline.run.progress import Progress
 from pipeline.train.checkpoint import (
     joined_states,
@@ -30,7 +32,7 @@ from pipeline.train.checkpoint import (
 )
 from pipeline.train.memory import keep_freed_memory
 from pipeline.train.optimiser import Optimise, learning_rate, make_optimiser, set_learning_rate
-from pipeline.train.randomness import deterministic, seed_step
+from pipeline.train.randomness import batch_generator, deterministic, seed_step
 
 LOG_EVERY = 10
 
@@ -39,8 +41,10 @@ LOG_EVERY = 10
 class Loop:
     """One training run: what to train, on which batches, and how to judge it.
 
-    `batches(generator, step)` gives the batch of a step and `prepare` changes it on the device (augmentation);
-    `evaluate(module)` returns the official metric, higher is better, or is None where the last step is the result.
+    `batches(generator, step)` gives the batch of a step, made by a thread while the step before it runs: it must draw
+    from `generator` alone. `prepare` changes a batch on the device (augmentation). `evaluate(module)` returns the
+    official metric, higher is better, or is None where the last step is the result; `keep` is called when that was the
+    best score so far.
     `log` receives metrics and their step. Every `epoch_steps` steps `after_epoch(module, averaged)` may change buffers
     of both, and what it returns is logged. After `patience` evaluations without a better score training stops (0:
     never).
@@ -55,6 +59,7 @@ class Loop:
     folder: Path
     log: Callable[[dict[str, float], int], None]
     evaluate: Callable[[Trainee], float] | None = None
+    keep: Callable[[], None] = lambda: None
     evaluate_every: int = 0
     patience: int = 0
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
@@ -69,9 +74,12 @@ def train(run: Loop) -> Trainee:
     `run.history` holds a row for each logged step and each evaluation.
     """
     deterministic()
+    limit_threads()
     keep_freed_memory()
     state = _State(run)
-    with Progress(run.name, run.optimise.steps, "steps", done=state.step) as progress:
+    began = time.monotonic()
+    progress = Progress(run.name, run.optimise.steps, "steps", done=state.step)
+    with contextlib.closing(state.batches), progress:
         for step in range(state.step, run.optimise.steps):
             if state.out_of_patience():
                 state.checkpoint(step)
@@ -84,7 +92,16 @@ def train(run: Loop) -> Trainee:
             state.checkpoint_if_due(step + 1)
             progress.advance(note=_standing(run.history))
     state.take_best()
+    _tell_shares(run, state, time.monotonic() - began)
     return state.averaged
+
+
+def _tell_shares(run: Loop, state: "_State", seconds: float) -> None:
+    """Log and print which shares of the time went into judging and into waiting for batches."""
+    shares = {"judging_share": state.judging_seconds / seconds, "input_wait_share": state.waiting_seconds / seconds}
+    run.log(shares, run.optimise.steps)
+    told = f"judging {shares['judging_share']:.0%}, waiting for batches {shares['input_wait_share']:.0%}"
+    print(f"{run.name}: {seconds:.0f} s of training, of which {told}", flush=True)
 
 
 def _standing(history: list[dict[str, float]]) -> str:
@@ -105,28 +122,46 @@ class _State:
         self.best_score = float("-inf")
         self.step = 0
         self.loss = torch.zeros(())
+        self.judging_seconds = self.waiting_seconds = 0.0
         self._saved = time.monotonic()
         self._resume()
+        self.batches = prefetched(self._drawn())
 
     @property
     def averaged(self) -> Trainee:
         """The module that is judged and kept."""
         return self.ema.module if self.ema else self.module
 
+    def _drawn(self) -> Iterator[Batch]:
+        """The batches of every step that is left, in order, `accumulate` a step, in memory that a GPU copies from."""
+        for step in range(self.step, self.run.optimise.steps):
+            generator = batch_generator(self.run.seed, step)
+            for _ in range(self.run.optimise.accumulate):
+                batch = self.run.batches(generator, step)
+                pinned = device().type == "cuda"
+                yield {name: tensor.pin_memory() if pinned else tensor for name, tensor in batch.items()}
+
+    def _next_batch(self) -> Batch:
+        """The next batch on the device; in the common case it has been made already."""
+        began = time.monotonic()
+        batch = next(self.batches)
+        self.waiting_seconds += time.monotonic() - began
+        return {name: tensor.to(device(), non_blocking=True) for name, tensor in batch.items()}
+
     def update(self, step: int) -> None:
         """The optimiser steps of one batch, whose gradient may be gathered in several passes (trainees of one step)."""
         run, params = self.run, self.run.optimise
 
         # 1. every draw of this step is a function of (seed, step): a resumed run draws what this one would
-        generator = seed_step(run.seed, step)
+        seed_step(run.seed, step)
         rate = learning_rate(step, params)
         set_learning_rate(self.optimiser, rate)
         self.module.train()
 
-        # 2. gather the gradient over `accumulate` batches, each drawn from the same generator
+        # 2. gather the gradient over `accumulate` batches, drawn one after the other from the step's own generator
         seen: dict[str, Tensor] = {}
         for number in range(params.accumulate):
-            batch = {n: tensor.to(device(), non_blocking=True) for n, tensor in run.batches(generator, step).items()}
+            batch = self._next_batch()
             with torch.no_grad():
                 batch = run.prepare(batch)
             # 3. a trainee may take several optimiser steps on one batch (the feedback system: student, then teacher)
@@ -191,11 +226,14 @@ class _State:
     def judge(self, step: int) -> None:
         """Measure the official metric; the best step's weights are kept."""
         assert self.run.evaluate
+        began = time.monotonic()
         score = self.run.evaluate(self.averaged.eval())
+        self.judging_seconds += time.monotonic() - began
         self.run.history.append({"step": step, "score": score})
         self.run.log({"score": score}, step)
         if score > self.best_score:
             self.best_score = score
+            self.run.keep()
             self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
 
     def take_best(self) -> None:

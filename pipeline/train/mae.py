@@ -1,6 +1,7 @@
 """MAE pretraining: which crops, which batches, and the pictures that show what was learnt."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -88,12 +89,18 @@ class Pool:
         return out
 
 
+@lru_cache(2)
+def _order(size: int, seed: int, number: int) -> np.ndarray:
+    """The order of the crops in one pass, drawn once for all its steps."""
+    return np.random.default_rng([seed, number]).permutation(size)
+
+
 def epoch_indices(size: int, batch: int, seed: int, step: int) -> np.ndarray:
     """The batch of a step when crops are shuffled anew each pass and no crop waits for another pass."""
-    passes = range(step * batch // size, (step * batch + batch - 1) // size + 1)
-    order = np.concatenate([np.random.default_rng([seed, number]).permutation(size) for number in passes])
-    start = step * batch - passes[0] * size
-    return order[start : start + batch]
+    first = step * batch
+    passes = range(first // size, (first + batch - 1) // size + 1)
+    parts = [_order(size, seed, n)[max(first - n * size, 0) : first + batch - n * size] for n in passes]
+    return np.concatenate(parts)
 
 
 def write_pictures(path: Path, mae: MAE, images: np.ndarray, seed: int) -> None:

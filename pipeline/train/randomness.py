@@ -17,7 +17,12 @@ def seed_step(seed: int, step: int) -> np.random.Generator:
     torch.manual_seed(value)
     np.random.seed(value % 2**32)
     random.seed(value)
-    return np.random.default_rng(value)
+    return batch_generator(seed, step)
+
+
+def batch_generator(seed: int, step: int) -> np.random.Generator:
+    """The generator that the batches of a step are drawn from; it leaves the global states alone."""
+    return np.random.default_rng(step_seed(seed, step))
 
 
 def deterministic() -> None:

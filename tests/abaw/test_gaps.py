@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.abaw.gaps import fill_scores, smooth
+from pipeline.abaw.gaps import fill_scores, rows_behind, smooth
 from pipeline.core.errors import MienError
 
 
@@ -65,3 +65,42 @@ def test_smoothing_refuses_gaps():
         smooth(np.array(["a"]), np.array([1]), np.array([np.nan]), 2)
     with pytest.raises(MienError, match="0 or more"):
         smooth(np.array(["a"]), np.array([1]), np.array([0.0]), -1)
+
+
+FRAME = st.tuples(st.sampled_from("abc"), st.integers(1, 9))
+
+
+@given(st.lists(FRAME, min_size=1, max_size=40), st.sets(FRAME), st.sets(FRAME))
+def test_rows_behind_are_all_that_filling_reads(rows, faces, labelled):
+    """The wanted rows' filled scores are the same bits from these alone; a frame that stands twice has one face."""
+    generator = np.random.default_rng(0)
+    score = {row: generator.normal(size=3) for row in sorted(set(rows))}
+    videos, frames = (np.array(column) for column in zip(*rows, strict=True))
+    values, present, wanted = (
+        np.array([f(row) for row in rows]) for f in (score.get, faces.__contains__, labelled.__contains__)
+    )
+    behind = rows_behind(videos, frames, present, wanted)
+    assert not (behind & ~present).any() and behind[wanted & present].all()
+    whole = fill_scores(videos, frames, values, present, 0.5).values
+    less = fill_scores(videos, frames, np.where(behind[:, None], values, np.nan), behind, 0.5).values
+    assert (whole[wanted] == less[wanted]).all()
+
+
+def test_rows_behind_are_few():
+    """The face itself, or the two around a gap; never what lies behind them or in another video."""
+    videos = np.array(list("aaaaaaabb"))
+    frames = np.array([1, 2, 3, 4, 5, 6, 7, 1, 2])
+    present = np.array([1, 1, 0, 0, 1, 1, 1, 1, 0], bool)
+    wanted = np.array([0, 0, 1, 0, 0, 0, 1, 0, 1], bool)
+    assert rows_behind(videos, frames, present, wanted).tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert not rows_behind(videos, frames, present, np.zeros(9, bool)).any()

@@ -15,6 +15,7 @@ from pipeline.faces.detector import DetectAlign
 from pipeline.faces.extract import Extracted, Failure, by_source, check_bound, extract, shard_name
 from pipeline.faces.geometry import align
 from pipeline.faces.media import decode_image, read_frames
+from pipeline.release.files import LooseStore
 from pipeline.tables.manifest import MediaItem
 from tests.faces.pictures import GREY, jpeg_of, write_video
 
@@ -203,6 +204,32 @@ def test_pictures_give_their_largest_face_by_rank(workspace, params, astronaut):
 
 
 # --- the stage's own decisions ---------------------------------------------------------------------------------------
+
+
+def test_a_pool_is_listed_once_for_all_its_items(workspace, params, monkeypatch):
+    """A listing for each of 500 items of 4,096 pictures would be quadratic; an added picture shows all the same."""
+    listed = []
+    listing = LooseStore.list
+
+    def counted(store, folder):
+        listed.append(folder)
+        return listing(store, folder)
+
+    monkeypatch.setattr(LooseStore, "list", counted)
+    pool = workspace / "raw/pool"
+    pool.mkdir(parents=True)
+    for number in range(5):
+        (pool / f"{number}.jpg").write_bytes(jpeg_of(GREY))
+
+    def item(first: int, count: int) -> MediaItem:
+        return MediaItem("extra", "pool", "pool", "", first, count, "pictures", ("pool",), 6)
+
+    shards = [run([item(first, 2)], workspace / "raw", params)[0] for first in (0, 2, 4)]
+    assert [rows_of(shard)["frame"].to_pylist() for shard in shards] == [[1, 2], [3, 4], [5]]
+    assert listed == ["pool"]
+    (pool / "9.jpg").write_bytes(jpeg_of(GREY))
+    (shard,) = run([item(4, 2)], workspace / "raw", params)
+    assert rows_of(shard)["image"].to_pylist() == ["4.jpg", "9.jpg"]
 
 
 def shard_with(item: MediaItem, rows: int, *failures: Failure) -> Extracted:

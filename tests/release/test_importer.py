@@ -12,8 +12,9 @@ import pytest
 from pipeline.abaw.readers import scan_annotation
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.errors import MienError
-from pipeline.release import importer
+from pipeline.release import importer, pack
 from pipeline.release.discover import find_release
+from pipeline.release.files import LooseStore
 from pipeline.release.importer import import_release, pack_place
 from pipeline.release.pack import read_listing
 from pipeline.release.validate.validate import validate_release
@@ -219,6 +220,31 @@ def test_large_folders_become_several_shards(loose, tmp_path, monkeypatch):
     target = run(loose, tmp_path).target
     assert len(list((target / "shards/affwild2/cropped_aligned/video3_1").iterdir())) == 3
     same_release(find_release(loose), find_release(target))
+
+
+def test_a_read_opens_the_shard_that_holds_the_image(loose, tmp_path, monkeypatch):
+    """However many come before it: a folder of two million images has a hundred."""
+    monkeypatch.setattr(importer, "SHARD_ROWS", 1)
+    target = run(loose, tmp_path).target
+    folder = "affwild2/cropped_aligned/video3_1"
+    expected = {name: data for name, data in LooseStore(loose).images(folder)}
+    monkeypatch.setattr(pack, "OPEN_SHARDS", 2)
+    opened = []
+    start = pack._OpenShard.__init__
+
+    def counted(self, path):
+        opened.append(path.name)
+        start(self, path)
+
+    monkeypatch.setattr(pack._OpenShard, "__init__", counted)
+    store = pack.PackStore(target)
+    names = sorted(expected)
+    assert len(names) > 2 * pack.OPEN_SHARDS
+    for name in reversed(names):
+        assert store.read(f"{folder}/{name}") == expected[name]
+    assert len(opened) == len(names)
+    assert not store.has(f"{folder}/absent.jpg") and not store.has(f"{folder}/zzz.jpg")
+    assert len(opened) <= len(names) + 1
 
 
 def test_wrong_usage(loose, tmp_path):

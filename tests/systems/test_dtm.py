@@ -3,6 +3,7 @@
 import copy
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from models.dtm import Dtm
 from models.system import Batch
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.paths import FACES
-from pipeline.systems.dtm import labelled_probabilities
+from pipeline.systems.dtm import at_most_of_each, labelled_probabilities
 from pipeline.train.data import TrackData
 from tests.mini import batch_of, changed, levels
 
@@ -52,10 +53,21 @@ class Levels:
 @pytest.mark.parametrize("batch", [4, 15, 100])
 def test_labelled_probabilities_see_every_labelled_face_once(mini, batch):
     system, data = Levels(), TrackData("expr", 32, 0.5)
-    found = labelled_probabilities(cast(Any, system), data, batch)
+    found = labelled_probabilities(cast(Any, system), data, np.arange(15), batch)
     expected = [n for n in range(17) if n not in (2, 4)]  # neither the frame without a face nor the one without a label
     assert system.shown == expected and found[:, 0].tolist() == expected
     assert data.labels["expression"].tolist() == [n % 8 for n in expected]
+
+
+def test_thresholds_are_measured_on_a_few_faces_of_each_class():
+    labels = np.array([0, 1, 1, 1, 0, 2, 1, 1])
+    assert at_most_of_each(labels, 9).tolist() == list(range(8))  # all, and nothing is drawn
+    torch.manual_seed(0)
+    drawn = [at_most_of_each(labels, 2) for _ in range(30)]
+    assert all(labels[rows].tolist().count(1) == 2 and {0, 4, 5} < set(rows.tolist()) for rows in drawn)
+    assert all((np.diff(rows) > 0).all() for rows in drawn) and len({tuple(rows) for rows in drawn}) > 3
+    torch.manual_seed(0)
+    assert np.array_equal(at_most_of_each(labels, 2), drawn[0])
 
 
 def test_thresholds_follow_the_averaged_model_once_an_epoch(mini, tiny):

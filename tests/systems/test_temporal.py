@@ -1,5 +1,6 @@
 """Windows of features."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 from models.temporal import TemporalEncoder
+from pipeline.core.parquet import write_parquet
 from pipeline.faces.crops import Crops
 from pipeline.settings import Params
 from pipeline.systems.feedback import Settings
 from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe, videos_of
+from pipeline.tables.features import Features
 from pipeline.train.fit import fit, seed_weights
 from tests.mini import feature_table
 
@@ -37,7 +40,8 @@ def windows(tiny: Params, window: int, balance: float = 0.0) -> SequenceData:
     numbers = [" abvt".index(video) for video in faces["video"].to_pylist()]
     features = np.stack([numbers, faces["frame"].to_numpy()], axis=1)
     order = np.random.default_rng(0).permutation(len(faces))
-    return SequenceData("expr", settings, feature_table(faces.take(order), features[order]))
+    write_parquet(Path("windows.parquet"), feature_table(faces.take(order), features[order]), rows_per_group=3)
+    return SequenceData("expr", settings, Features(Path("windows.parquet")))
 
 
 def true_label(video: int, frame: int) -> int:
@@ -98,11 +102,9 @@ def test_video_predictions_leave_gaps_and_keep_videos_apart(mini, tiny):
 
 def test_the_temporal_encoder_trains(mini, tiny, tmp_path):
     faces = Crops("aff-wild2").table
-    data = SequenceData(
-        "expr",
-        temporal_settings(tiny),
-        feature_table(faces, np.random.default_rng(0).normal(size=(len(faces), 12))),
-    )
+    features = np.random.default_rng(0).normal(size=(len(faces), 12))
+    write_parquet(tmp_path / "features.parquet", feature_table(faces, features))
+    data = SequenceData("expr", temporal_settings(tiny), Features(tmp_path / "features.parquet"))
     seed_weights(tiny.finetune)
     made = temporal_recipe(data)
     system, training = fit("temporal encoder", made, tiny.finetune, tmp_path, lambda metrics, step: None)

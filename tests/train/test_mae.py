@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.train import mae
 from pipeline.train.mae import epoch_indices
 
 
@@ -19,3 +20,19 @@ def test_every_crop_is_seen_once_a_pass(size, batch):
         not np.array_equal(stream, np.concatenate([epoch_indices(size, batch, 1, s) for s in range(steps)]))
         or size == 1
     )
+
+
+def test_an_epoch_is_shuffled_once(monkeypatch):
+    """Of two million crops a permutation takes 100 ms: not at every step."""
+    drawn = []
+    default = np.random.default_rng
+
+    def counted(key):
+        drawn.append(key)
+        return default(key)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    mae._order.cache_clear()
+    for step in range(50):
+        epoch_indices(1000, 50, 7, step)
+    assert drawn == [[7, 0], [7, 1], [7, 2]]

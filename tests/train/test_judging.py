@@ -1,0 +1,112 @@
+"""Judging: only the faces that the official score depends on, and none of them twice."""
+
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from bench.jobs import recipe
+from pipeline.tables.scores import Tasks, official_score
+from pipeline.train.data import Axis, judged_rows
+from pipeline.train.fit import best_scores, fit, judge, seed_weights, validation_score, validation_scores, write_results
+
+
+def labels_of(track: str, generator: np.random.Generator, rows: int) -> Tasks:
+    """Random labels of a track, of which a part is invalid."""
+    lost = generator.random((3, rows)) < 0.7
+    every: Tasks = {
+        "expression": np.where(lost[0], -1, generator.integers(0, 8, rows)),
+        "aus": np.where(lost[1][:, None], -1, generator.integers(0, 2, (rows, 12))),
+        "va": np.where(lost[2][:, None], -5.0, generator.uniform(-1, 1, (rows, 2))),
+    }
+    names = {"expr": ["expression"], "au": ["aus"], "va": ["va"], "mtl": list(every)}[track]
+    return {name: every[name] for name in names}
+
+
+@pytest.mark.parametrize("track", ["expr", "au", "va", "mtl"])
+def test_the_score_is_that_of_all_faces(track):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        frames, found = np.arange(1, 41), generator.random(160) < 0.8
+        table = pa.table({"video": np.repeat(list("abcd"), 40), "frame": np.tile(frames, 4)})
+        axis, labels = Axis(table, table.filter(found)), labels_of(track, generator, 160)
+        scores = {
+            task: generator.random((160, 8 if task == "expression" else values.shape[1]))
+            for task, values in labels.items()
+        }
+        judged = judged_rows(axis, labels)
+        seen = {task: np.where(judged.present[:, None], values, np.nan) for task, values in scores.items()}
+        assert judged.present.sum() < axis.present.sum()
+        assert judge(track, judged, labels, seen) == judge(track, axis, labels, scores)
+
+
+def counted(made: Any) -> list[np.ndarray]:
+    """Which rows each call of `scores` shows the system, from now on."""
+    shown: list[np.ndarray] = []
+    scores = made.scores
+
+    def watched(module: Any, axis: Axis) -> Tasks:
+        shown.append(axis.present)
+        return scores(module, axis)
+
+    made.scores = watched
+    return shown
+
+
+def test_the_best_steps_scores_are_published_without_predicting_again(mini, tiny, tmp_path):
+    seed_weights(tiny.finetune)
+    made = recipe("vit", "au", tiny)
+    data = cast(Any, made.data)
+    data.judged = data.validation.only(np.arange(len(data.validation)) % 2 == 0)
+    shown = counted(made)
+    module, training = fit("vit", made, tiny.finetune, tmp_path / "work", lambda metrics, step: None)
+    assert len(shown) == 2  # evaluations
+    (tmp_path / "a").mkdir()
+    write_results(tmp_path / "a", made, module, training)
+    rest, test = shown[2:]
+    assert (
+        not (rest & data.judged.present).any()
+        and (rest | data.judged.present).tolist() == data.validation.present.tolist()
+    )
+    assert test.tolist() == data.test.present.tolist()
+
+    # a process that has not seen the best step predicts anew, to the same bytes
+    made.best = None
+    (tmp_path / "b").mkdir()
+    write_results(tmp_path / "b", made, module, training)
+    assert len(shown) == 2 + 2 + 3
+    for name in ("validation.parquet", "test.parquet", "metrics.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_scores_of_a_later_step_are_not_taken_for_the_best_ones(mini, tiny, tmp_path, monkeypatch):
+    seed_weights(tiny.finetune)
+    made = recipe("vit", "au", tiny)
+    falling = iter([0.9, 0.1])
+    monkeypatch.setattr("pipeline.train.fit.validation_score", lambda *_: {"score": next(falling)})
+    module, _ = fit("vit", made, tiny.finetune, tmp_path, lambda metrics, step: None)
+    assert made.best is not None
+    for task, values in made.scores(module, cast(Any, made.data).judged).items():
+        assert np.array_equal(values, made.best[task], equal_nan=True)
+    assert best_scores(made, module) is made.best
+
+
+def test_validation_scores_hold_all_faces(mini, tiny):
+    seed_weights(tiny.finetune)
+    made = recipe("vit", "mtl", tiny)
+    data, module = cast(Any, made.data), made.module.eval()
+    with torch.no_grad():
+        whole = made.scores(module, data.validation)
+        data.judged = data.validation.only(np.arange(len(data.validation)) > 2)
+        parts = validation_scores(made, module)
+    for task, values in whole.items():
+        np.testing.assert_allclose(parts[task], values, atol=1e-6)
+    assert set(validation_score(made, whole)) == set(
+        official_score(
+            "mtl",
+            data.validation_labels,
+            {"expression": np.zeros(6, int), "aus": np.zeros((6, 12), int), "va": np.zeros((6, 2))},
+        )
+    )
