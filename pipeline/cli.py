@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_arguments(subparsers)
     weights.add_arguments(subparsers)
     _add_init(subparsers)
+    _add_plan(subparsers)
     _add_repro(subparsers)
     _add_predict(subparsers)
     _add_runs(subparsers)
@@ -37,6 +38,12 @@ def _add_init(subparsers: Any) -> None:
     init.add_argument("--size", choices=["laptop", "demo", "gpu"], default="laptop", help="default laptop")
     init.add_argument("--output", type=Path, default=Path("params.yaml"), metavar="FILE")
     init.set_defaults(run=_init)
+
+
+def _add_plan(subparsers: Any) -> None:
+    plan = subparsers.add_parser("plan", help="hours, memory and disk that a whole run will take on this machine")
+    plan.add_argument("--json", action="store_true", help="for machines")
+    plan.set_defaults(run=_plan)
 
 
 def _add_repro(subparsers: Any) -> None:
@@ -70,6 +77,12 @@ def _init(args: argparse.Namespace) -> int:
     from pipeline.plan.command import init
 
     return init(args.place, [track for track in args.tracks.split(",") if track], args.size, args.output)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from pipeline.plan.cost_command import plan
+
+    return plan(args.json)
 
 
 def _repro(args: argparse.Namespace) -> int:

@@ -308,6 +308,17 @@ def extract(
     return [_described(item, paths[item], reused) for item in items]
 
 
+def extract_some(item: MediaItem, root: Path, params: DetectAlign, limit: int) -> list[Face | None]:
+    """The faces of an item's first frames, found as they will be and kept nowhere: to time it by."""
+    if item.kind == "video":
+        frames = _video_faces(root / item.paths[0], [item.side], params, _detector(params))
+        return [faces[item.side] for faces in itertools.islice(frames, limit)]
+    store = _release(root)
+    images = _listed_images(item, root, store)[:limit]
+    rows, _, _ = _extract_images(item, images, store, params)
+    return [rows[frame] for frame, _ in images]
+
+
 def _make(
     items: list[MediaItem],
     root: Path,

@@ -24,16 +24,19 @@ def steps_asked(optimise: Optimise, rows: int) -> int:
 
 def stretched(settings: Kind, optimise: Optimise, rows: int) -> Kind:
     """Settings whose counts of steps fit `rows`; `optimise` is the part of them that says how many passes."""
-    return _scaled(settings, steps_asked(optimise, rows), optimise.steps)
+    return scaled(settings, steps_asked(optimise, rows), optimise.steps)
 
 
-def _scaled(section: Kind, times: int, over: int) -> Kind:
-    """Every count of steps in a section and those below it, times over `over`, rounded down: sums stay within sums."""
+def scaled(section: Kind, times: int, over: int) -> Kind:
+    """Every count of steps in a section and those below it, times over `over`, rounded down: sums stay within sums.
+
+    A count that is not nought stays one at least.
+    """
     changes: dict[str, object] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
-            changes[name] = _scaled(value, times, over)
+            changes[name] = scaled(value, times, over)
         elif isinstance(value, int) and (name == "steps" or name.endswith("_steps")) and name != "most_steps":
-            changes[name] = value * times // over
+            changes[name] = max(1, value * times // over) if value else 0
     return section.model_copy(update=changes)
