@@ -7,16 +7,18 @@ from typing import Any, cast
 import pytest
 import timm
 import torch
+import yaml
 from torch import Tensor
 
 from bench.jobs import recipe
 from models.system import System
 from pipeline.backbones.build import BackboneSettings
 from pipeline.cli import parser
+from pipeline.core.deps import stage_deps
 from pipeline.core.errors import MienError
 from pipeline.core.files import file_digest
 from pipeline.core.paths import ENCODER
-from pipeline.settings import Params
+from pipeline.settings import Params, load_params
 from pipeline.train.fit import fit, seed_weights
 from pipeline.train.optimiser import layer_scales
 from tests.mini import changed
@@ -175,6 +177,28 @@ def test_what_is_no_vit_is_refused_where_tokens_are_read(published, tiny):
     params = changed(with_weights(tiny), "cotex", backbone=named("enet"))
     with pytest.raises(MienError, match=r"enet\.safetensors is no ViT, and this system reads a ViT's tokens"):
         recipe("cotex", "lsd", params, [Path("artifacts/faces")])
+
+
+def test_a_graph_needs_no_encoder_of_ours(published, root):
+    """One training from a published file, no pretraining: params are in order and nothing depends on artifacts/mae."""
+    tree = yaml.safe_load((root / "params.yaml").read_text())
+    line = tree["graph"]["trainings"]["cotex-lsd"] | {"needs": ["artifacts/faces/lsd"] * 3}
+    empty: dict[str, Any] = {key: {} for key in ("encoders", "features", "pool_labellers", "feedback")}
+    tree["graph"] = empty | {
+        "tracks": ["lsd"],
+        "au_teachers": [],
+        "trainings": {"cotex-lsd": line},
+        "shown": ["artifacts/systems", "artifacts/systems"],
+    }
+    tree["cache_features"]["backbones"], tree["ensemble"]["members"] = {}, {"lsd": ["cotex"]}
+    tree["systems"]["cotex"]["backbone"] = {"weights": "weights/mae.safetensors", "readout_grid": 2}
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    shutil.copy(root / "dvc.yaml", "dvc.yaml")
+    params = load_params()
+    deps = stage_deps("finetune@cotex-lsd")
+    assert Path("weights.yaml") in deps and not any(path.is_relative_to(ENCODER) for path in deps)
+    needs = [Path(path) for path in params.graph.trainings["cotex-lsd"].needs]
+    assert recipe("cotex", "lsd", params, needs).module
 
 
 def test_a_changed_file_is_refused(published, tiny):
