@@ -25,6 +25,7 @@ from pipeline.run.environment import STATE
 EXPERIMENT = "mien"
 COMMON_ARTIFACTS = ("params.yaml", "dvc.lock", "requirements.lock")
 SERVER_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+OUTPUT_TAG = "dvc.out/"  # before an output's path in the name of the tag that holds its md5
 SPOOL = STATE / "spool"
 RECORD = {"spool_id": str, "stage": str, "started_ms": int, "tags": dict, "params": dict, "inputs": dict}
 RECORD |= {"metrics": list, "artifacts": list, "status": str}
@@ -103,12 +104,21 @@ class Delivery:
             self.client.log_batch(run_id, metrics=[Metric(n, v, t, s) for n, v, t, s in rows[start : start + 1000]])
 
     def close(self, run_id: str, record: dict[str, Any]) -> None:
-        """Attach the artifacts and end the run; a root that takes no artifact leaves no run open."""
+        """Say what was written, attach the artifacts, end the run; a root that takes none leaves no run open."""
+        self._tell_outputs(run_id, record.get("outputs", {}))
         try:
             self._attach(run_id, record)
         except Exception as error:  # the store's own, a full disk, a root that is not ours
             warn(f"artifacts of {record['stage']} were not attached: {str(error).splitlines()[0][:160]}")
         self.client.set_terminated(run_id, record["status"], record.get("ended_ms"))
+
+    def _tell_outputs(self, run_id: str, outputs: dict[str, str]) -> None:
+        """A tag an output with its md5, up to MLflow's 100 a call."""
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(f"{OUTPUT_TAG}{path}", digest) for path, digest in sorted(outputs.items())]
+        for start in range(0, len(tags), 100):
+            self.client.log_batch(run_id, tags=tags[start : start + 100])
 
     def _attach(self, run_id: str, record: dict[str, Any]) -> None:
         for path in (*COMMON_ARTIFACTS, *record["artifacts"]):

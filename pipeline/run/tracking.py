@@ -17,14 +17,16 @@ from typing import Any
 
 import yaml
 
-from pipeline.core.deps import stage_deps
+from pipeline.core.deps import stage_deps, stage_outs
 from pipeline.core.files import atomic_write_text, file_digest
 from pipeline.core.paths import RUNS
 from pipeline.core.secrets import redacted
 from pipeline.run.delivery import SPOOL, Delivery, deliver_spool, this_process, warn
 from pipeline.run.environment import children_peak_bytes, git, peak_memory_bytes, prepare
+from pipeline.run.outputs import written
 
 FLUSH_SECONDS = 5.0
+LOCKS = ("dvc.lock", "demo/dvc.lock")  # DVC writes them while it runs: a change of theirs is none of the user's
 
 
 def run_file(stage: str) -> Path:
@@ -38,7 +40,7 @@ def locked_outs() -> dict[str, str]:
     demo/dvc.yaml works from the root (`wdir: ..`), so its paths need no change.
     """
     found: dict[str, str] = {}
-    for lock in (Path("dvc.lock"), Path("demo/dvc.lock")):
+    for lock in map(Path, LOCKS):
         tree = yaml.load(lock.read_text(), yaml.CSafeLoader) if lock.is_file() else None
         for stage in ((tree or {}).get("stages") or {}).values():
             found |= {out["path"].removeprefix("../"): out.get("md5", "") for out in stage.get("outs", [])}
@@ -55,13 +57,30 @@ def input_digest(path: Path, locked: dict[str, str]) -> str:
     return "unknown"
 
 
+def uncommitted() -> dict[str, str]:
+    """md5 of each tracked file that is not as the commit has it, by its path; empty text where it is deleted."""
+    listed = git(
+        "diff",
+        "--name-only",
+        "--relative",
+        "--no-renames",
+        "-z",
+        "HEAD",
+        "--",
+        ".",
+        *(f":(exclude){lock}" for lock in LOCKS),
+    )
+    paths = [Path(name) for name in listed.split("\0") if name]
+    return {path.as_posix(): file_digest(path, "md5") if path.is_file() else "" for path in paths}
+
+
 def run_tags(stage: str) -> dict[str, str]:
     """What identifies the code, the params, the environment and the machine of a run."""
     tags = {
         "mlflow.runName": stage,
         "dvc.stage": stage,
         "git.commit": git("rev-parse", "HEAD"),
-        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git.dirty": str(bool(uncommitted())).lower(),
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
@@ -93,7 +112,9 @@ class Record:
             "started_ms": int(time.time() * 1000),
             "tags": run_tags(stage) | {"mien.spool_id": spool_id, "mien.process": this_process()},
             "params": flatten(params),
+            "uncommitted": uncommitted(),
             "inputs": {path.as_posix(): input_digest(path, locked) for path in inputs},
+            "outputs": {},
             "metrics": [],
             "artifacts": [],
             "status": "RUNNING",
@@ -172,7 +193,10 @@ def _run_json(run: Run, seconds: float) -> str:
         "spool_id": record["spool_id"] if run.run_id is None else None,
         "tracking_uri": redacted(os.environ["MLFLOW_TRACKING_URI"]),
         "git_commit": record["tags"].get("git.commit"),
-        "git_dirty": record["tags"].get("git.dirty") == "true",
+        "git_dirty": bool(record["uncommitted"]),
+        "uncommitted": record["uncommitted"],
+        "hardware": record["tags"]["hardware"],
+        "outputs": record["outputs"],
         "seconds": round(seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
         "workers": run.workers,
@@ -195,6 +219,7 @@ def stage_run(stage: str, params: dict[str, Any]) -> Iterator[Run]:
     except BaseException:
         run.finish("FAILED")
         raise
+    run.record["outputs"] = written(path for path in stage_outs(stage) if not path.is_relative_to(RUNS))
     run.log({"stage_seconds": time.monotonic() - started, "peak_memory_bytes": peak_memory_bytes()})
     run.finish("FINISHED")
     atomic_write_text(run_file(stage), _run_json(run, time.monotonic() - started))
