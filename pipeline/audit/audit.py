@@ -1,0 +1,86 @@
+"""An audit: the file found, its chain walked, every claim checked."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.audit.case import Case
+from pipeline.audit.check.code import check_code
+from pipeline.audit.check.commit import check_commit
+from pipeline.audit.check.content import check_content
+from pipeline.audit.check.definition import check_definitions
+from pipeline.audit.check.links import check_links, check_made
+from pipeline.audit.check.people import check_people
+from pipeline.audit.check.rules import check_rules
+from pipeline.audit.check.runs import check_runs
+from pipeline.audit.check.weights import check_weights
+from pipeline.audit.claims import Claim
+from pipeline.audit.history import History, Hit, chosen
+from pipeline.audit.locks import read_lock
+from pipeline.audit.objects import Objects, cache_folder
+from pipeline.audit.states import WorkingTree, git_bytes
+from pipeline.audit.subject import Form, forms
+
+CHECKS: tuple[Callable[[Case], Iterator[Claim]], ...] = (
+    check_commit,
+    check_content,
+    check_links,
+    check_made,
+    check_definitions,
+    check_code,
+    check_runs,
+    check_weights,
+    check_people,
+    check_rules,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that Mien made: the form in which its bytes are known, every lock that tells of them, the case."""
+
+    path: Path
+    form: Form
+    hits: list[Hit]
+    case: Case
+
+    @cached_property
+    def branches(self) -> list[str]:
+        """Branches that hold the commit; none where the lock is not committed."""
+        if not self.case.hit.commits:
+            return []
+        listed = git_bytes("branch", "--all", "--format=%(refname:short)", "--contains", self.case.hit.commits[0])
+        return listed.decode().split()
+
+    @property
+    def other_chains(self) -> list[Hit]:
+        """The first lock of each other way in which the same bytes were made."""
+        mine = self.case.hit.chain
+        found: dict[tuple, Hit] = {}
+        for hit in self.hits:
+            found.setdefault(hit.chain, hit)
+        return [hit for chain, hit in found.items() if chain != mine]
+
+
+def open_history() -> History:
+    """The locks of this repository, with DVC's cache beside them."""
+    return History(Objects(cache_folder()))
+
+
+def look_up(path: Path, history: History) -> Found | None:
+    """The lock that tells of a file's bytes, in any of the forms that a copy may have; None where none does."""
+    for form in forms(path):
+        if hits := history.search(form.md5):
+            return Found(path, form, hits, case_of(chosen(hits, history.present), history))
+    return None
+
+
+def case_of(hit: Hit, history: History) -> Case:
+    """The case of a lock that was found."""
+    return Case(hit, history.objects, read_lock(WorkingTree()))
+
+
+def check_all(case: Case, checks: Iterable[Callable[[Case], Iterator[Claim]]] = CHECKS) -> list[Claim]:
+    """Every claim on a case."""
+    return [claim for check in checks for claim in check(case)]

@@ -1,0 +1,45 @@
+"""Weights that were not trained here: declared in weights.yaml of the commit, and the file the declared one."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pipeline.audit.case import Case
+from pipeline.audit.claims import Claim, broken, unchecked, verified
+from pipeline.audit.locks import Stage
+from pipeline.audit.outside import MTCNN, named_weights
+from pipeline.core.files import file_digest
+from pipeline.core.weights import DECLARATIONS, Weights
+
+
+def _on_disk(name: str) -> Path | None:
+    """Where a declared file lies; None where it does not."""
+    if name.startswith(f"{MTCNN}/"):
+        from pipeline.faces.mtcnn import onnx_files
+
+        return {path.name: path for path in onnx_files().values()}.get(PurePosixPath(name).name)
+    return Path(name) if Path(name).is_file() else None
+
+
+def check_weights(case: Case) -> Iterator[Claim]:
+    """A claim for each weight file from outside that the chain used."""
+    seen = set()
+    for stage in case.stages:
+        for name, entry in named_weights(case, stage).items():
+            if name in seen:
+                continue
+            seen.add(name)
+            yield _claim(case, stage, name, entry)
+
+
+def _claim(case: Case, stage: Stage, name: str, entry: Weights | None) -> Claim:
+    if entry is None:
+        return broken(stage.name, "weights", f"{name}: {DECLARATIONS} of {case.state.name[:12]} does not declare it")
+    told = f"{name}: {entry.licence}, trained on {', '.join(entry.trained_on) or 'nothing told'}"
+    path = _on_disk(name)
+    if path is None:
+        return unchecked(stage.name, "weights", f"{told}; the file is not here")
+    digest = file_digest(path)
+    if digest != entry.sha256:
+        text = f"{name}: the file is another one: sha256 {digest[:12]}, declared {entry.sha256[:12]}"
+        return broken(stage.name, "weights", text)
+    return verified(stage.name, "weights", f"{told}; sha256 as declared")

@@ -1,0 +1,87 @@
+"""`mien audit`: a file in, the answer out, exit code back."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.audit.claims import Claim
+
+
+def add_arguments(subparsers: Any) -> None:
+    """Add `audit`; it sets `run` to its function."""
+    parser = subparsers.add_parser(
+        "audit", help="which data, params, code and runs made a submission; every link checked"
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a submission: as made, copied, renamed, zipped")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--all", action="store_true", help="every claim, not only those that do not hold")
+    parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page with the graph drawn")
+    parser.add_argument("--attest", type=Path, metavar="OUT", help="write an in-toto statement with SLSA provenance")
+    parser.set_defaults(run=audit_command)
+
+
+def audit_command(args: argparse.Namespace) -> int:
+    """0 when the file was found and no claim is broken."""
+    from pipeline.audit.audit import check_all, look_up, open_history
+    from pipeline.audit.text import tell_claims, tell_found, tell_tree
+
+    history = open_history()
+    found = look_up(args.file, history)
+    if found is None:
+        return _unknown(args, history)
+    claims = check_all(found.case)
+    if args.json:
+        print(json.dumps(_facts(found, claims), indent=1))
+    else:
+        for lines in (tell_found(found), tell_tree(found), tell_claims(claims, args.all)):
+            print("\n".join(lines))
+    _write(args, found, claims)
+    return 1 if any(claim.verdict == "broken" for claim in claims) else 0
+
+
+def _unknown(args: argparse.Namespace, history: Any) -> int:
+    from pipeline.audit.stranger import tell_stranger
+
+    lines = tell_stranger(args.file, history)
+    print(
+        json.dumps({"file": str(args.file), "found": False, "said": lines}, indent=1) if args.json else "\n".join(lines)
+    )
+    return 1
+
+
+def _facts(found: Any, claims: list[Claim]) -> dict[str, Any]:
+    """The whole answer as plain data."""
+    from pipeline.audit.claims import counted
+    from pipeline.audit.node import stage_facts
+
+    hit = found.case.hit
+    return {
+        "file": str(found.path),
+        "found": True,
+        "undone": found.form.undone,
+        "output": asdict(hit.item),
+        "stage": hit.stage,
+        "commit": hit.commits[0] if hit.commits else None,
+        "commits": list(hit.commits),
+        "branches": found.branches,
+        "other_chains": [other.commits[0] if other.commits else None for other in found.other_chains],
+        "stages": {stage.name: stage_facts(found.case, stage) for stage in found.case.stages},
+        "graph": hit.stages,
+        "data": {path: asdict(item) for path, item in found.case.data.items()},
+        "counts": counted(claims),
+        "claims": [asdict(claim) for claim in claims],
+    }
+
+
+def _write(args: argparse.Namespace, found: Any, claims: list[Claim]) -> None:
+    """The page and the statement, where asked."""
+    if args.html:
+        from pipeline.audit.page import write_page
+
+        write_page(args.html, found, claims)
+    if args.attest:
+        from pipeline.audit.attest import write_statement
+
+        write_statement(args.attest, found, claims)
