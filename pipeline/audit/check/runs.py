@@ -15,7 +15,7 @@ from pipeline.core.files import file_digest
 from pipeline.core.paths import ENSEMBLE, RUNS
 from pipeline.core.secrets import redacted
 from pipeline.run.delivery import OUTPUT_TAG
-from pipeline.run.environment import prepare
+from pipeline.run.environment import STATE, prepare
 from pipeline.run.tracking import LOCKS, flatten
 
 SECTIONS = {"systems": "system", "graph.trainings": "training"}  # names that a training logs a section under
@@ -176,7 +176,8 @@ def _metric_faults(case: Case, stage: Stage, logged: dict[str, float]) -> Iterat
 
 def _artifact_faults(stage: Stage, run: Any) -> Iterator[str]:
     """Attached files whose digest is not the run's tag, or whose content is not the lock's."""
-    folder = Path(str(run.info.artifact_uri).removeprefix("file://"))
+    here = STATE / "mlartifacts" / run.info.run_id / "artifacts"  # a store that was copied still names its old place
+    folder = here if here.is_dir() else Path(str(run.info.artifact_uri).removeprefix("file://"))
     if not folder.is_dir():
         return
     for name, tag in (("params.yaml", "params.sha256"), (LOCKS[0], "dvc.lock.sha256")):
