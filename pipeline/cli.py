@@ -14,6 +14,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands; heavy libraries are imported by the command that needs them."""
     from pipeline.abaw.check import command as check
     from pipeline.audit import command as audit
+    from pipeline.audit import diff_command, rules_command, trace_command
     from pipeline.release import commands
     from pipeline.weights import command as weights
 
@@ -23,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)
     weights.add_arguments(subparsers)
-    audit.add_arguments(subparsers)
+    for command in (audit, trace_command, diff_command, rules_command):
+        command.add_arguments(subparsers)
     _add_init(subparsers)
     _add_plan(subparsers)
     _add_repro(subparsers)

@@ -44,7 +44,7 @@ def _mtl(edition: int) -> tuple[Rule, ...]:
     )
 
 
-LSD = (Rule("pretraining", ("lsd",), "no Aff-Wild2 behind a model of synthetic faces", "this project's own reading"),)
+LSD = (Rule("pretraining", ("lsd",), "no encoder that was pretrained on Aff-Wild2", "this project's own reading"),)
 EDITIONS: dict[str, tuple[Rule, ...]] = {
     "abaw4": (*_mtl(4), *LSD),
     "abaw5": _uni_task(5),

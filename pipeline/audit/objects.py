@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 
 from pipeline.audit.locks import DIRECTORY, Item
@@ -19,7 +18,7 @@ def cache_folder() -> Path:
 
     try:
         with Repo() as repo:
-            return Path(repo.cache.local.path)
+            return Path(repo.cache.local_cache_dir)
     except DvcException as error:
         raise MienError(f"{str(error).splitlines()[0]}; run from the project's root", exit_code=2) from None
 
@@ -86,8 +85,3 @@ class Objects:
         members = self.members(item) or {}
         path = f"{item.path}/{name}" if name else item.path
         return self.find(path, members[path]) if path in members else None
-
-    @cached_property
-    def is_there(self) -> bool:
-        """Whether there is any cache."""
-        return (self._cache / "files").is_dir()
