@@ -1,7 +1,6 @@
 """What is wrong with a finished run is found and named, and nothing else: in a miniature clone, a fault at a time."""
 
 import json
-import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -17,21 +16,6 @@ from tests.audit.finished import FILE, STAGE, amend, broken, claims, flip, git, 
 from tests.clones import run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the first test makes the clone: eleven stages
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished.make_finished(tmp_path_factory.mktemp("audit") / "clone")
-
-
-@pytest.fixture
-def clone(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy as the working directory, with MLflow's store of its own."""
-    target = tmp_path / "clone"
-    shutil.copytree(original, target, symlinks=True)
-    monkeypatch.chdir(target)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{target}/.mien/mlflow.db")
-    return target
 
 
 def run_id(stage: str) -> str:
