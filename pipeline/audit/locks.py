@@ -15,11 +15,11 @@ from pipeline.run.tracking import LOCKS
 DIRECTORY = ".dir"  # how DVC's digest of a folder ends
 
 
-class _Loader(yaml.CSafeLoader):
+class _DvcSafeLoader(yaml.CSafeLoader):
     """YAML as DVC reads it: 1e-06 is a number in YAML 1.2, and text in PyYAML's 1.1."""
 
 
-_Loader.add_implicit_resolver(
+_DvcSafeLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
@@ -70,7 +70,7 @@ class Lock:
 def load_yaml(data: bytes, where: str) -> Any:
     """A YAML file of the project; `MienError` names the one that is none."""
     try:
-        return yaml.load(data, _Loader) or {}
+        return yaml.load(data, _DvcSafeLoader) or {}
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())[:160]
         raise MienError(f"{where}: not readable as YAML: {said}; restore it with git") from None
