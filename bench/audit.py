@@ -16,11 +16,10 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.audit.audit import Found, case_of
+from pipeline.audit.audit import Found, look_up
 from pipeline.audit.check.links import check_links
-from pipeline.audit.history import History, chosen
+from pipeline.audit.history import History
 from pipeline.audit.objects import Objects
-from pipeline.audit.subject import forms
 from pipeline.core.files import write_json
 
 RESULT = Path("docs/benchmarks/audit.json")
@@ -78,12 +77,9 @@ def make_history() -> None:
 
 def audited(path: Path) -> tuple[Found, int]:
     """A file found and its joints looked at; how many claims that gave."""
-    history = History(Objects(Path("cache")))
-    for form in forms(path):
-        if hits := history.search(form.md5):
-            found = Found(path, form, hits, case_of(chosen(hits, history.present), history))
-            return found, len(list(check_links(found.case)))
-    raise AssertionError("not found")
+    found = look_up(path, History(Objects(Path("cache"))))
+    assert found
+    return found, len(list(check_links(found.case)))
 
 
 def main() -> None:
@@ -96,8 +92,7 @@ def main() -> None:
         assert len(found.case.hit.commits) == 1
         Path("strange.txt").write_bytes(submission(COMMITS + 1))
         started = time.perf_counter()
-        history = History(Objects(Path("cache")))
-        assert not any(history.search(form.md5) for form in forms(Path("strange.txt")))
+        assert look_up(Path("strange.txt"), History(Objects(Path("cache")))) is None
         stranger = time.perf_counter() - started
         started = time.perf_counter()
         command = ["git", "log", "--all", "--format=%H", f"-S{digest_of(0)}", "--", "dvc.lock"]

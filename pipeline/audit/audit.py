@@ -1,6 +1,6 @@
 """An audit: the file found, its chain walked, every claim checked."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.audit.check.people import check_people
 from pipeline.audit.check.rules import check_rules
 from pipeline.audit.check.runs import check_runs
 from pipeline.audit.check.weights import check_weights
-from pipeline.audit.claims import Claim
+from pipeline.audit.claims import Claim, unchecked
 from pipeline.audit.history import History, Hit, chosen
 from pipeline.audit.locks import read_lock
 from pipeline.audit.objects import Objects, cache_folder
@@ -44,6 +44,7 @@ class Found:
     form: Form
     hits: list[Hit]
     case: Case
+    beside: tuple[str, ...] = ()  # other members of the archive that Mien made
 
     @cached_property
     def branches(self) -> list[str]:
@@ -70,10 +71,12 @@ def open_history() -> History:
 
 def look_up(path: Path, history: History) -> Found | None:
     """The lock that tells of a file's bytes, in any of the forms that a copy may have; None where none does."""
-    for form in forms(path):
-        if hits := history.search(form.md5):
-            return Found(path, form, hits, case_of(chosen(hits, history.present), history))
-    return None
+    known = [(form, hits) for form in forms(path) if (hits := history.search(form.md5))]
+    if not known:
+        return None
+    form, hits = known[0]
+    beside = tuple(dict.fromkeys(other.undone for other, told in known if told[0].item != hits[0].item))
+    return Found(path, form, hits, case_of(chosen(hits, history.present), history), beside)
 
 
 def case_of(hit: Hit, history: History) -> Case:
@@ -81,6 +84,8 @@ def case_of(hit: Hit, history: History) -> Case:
     return Case(hit, history.objects, read_lock(WorkingTree()))
 
 
-def check_all(case: Case, checks: Iterable[Callable[[Case], Iterator[Claim]]] = CHECKS) -> list[Claim]:
-    """Every claim on a case."""
-    return [claim for check in checks for claim in check(case)]
+def check_all(case: Case, quick: bool = False) -> list[Claim]:
+    """Every claim on a case; when `quick`, the bytes of outputs and data are not hashed, and that is said."""
+    checks = [check for check in CHECKS if not (quick and check is check_content)]
+    left_out = [unchecked("all data", "bytes", "not hashed anew, as --quick asks")] if quick else []
+    return [*left_out, *(claim for check in checks for claim in check(case))]

@@ -17,6 +17,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a submission: as made, copied, renamed, zipped")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--all", action="store_true", help="every claim, not only those that do not hold")
+    parser.add_argument("--quick", action="store_true", help="do not hash data and outputs anew, which may take hours")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page with the graph drawn")
     parser.add_argument("--attest", type=Path, metavar="OUT", help="write an in-toto statement with SLSA provenance")
     parser.set_defaults(run=audit_command)
@@ -31,7 +32,7 @@ def audit_command(args: argparse.Namespace) -> int:
     found = look_up(args.file, history)
     if found is None:
         return _unknown(args, history)
-    claims = check_all(found.case)
+    claims = check_all(found.case, args.quick)
     if args.json:
         print(json.dumps(_facts(found, claims), indent=1))
     else:

@@ -24,7 +24,7 @@ def declarations(case: Case) -> dict[str, Weights]:
         return {name: Weights(**entry) for name, entry in tree.items()}
     except (yaml.YAMLError, ValidationError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())[:120]
-        raise MienError(f"{DECLARATIONS} of {case.state.name[:12]}: cannot be read: {said}; mend it") from None
+        raise MienError(f"{DECLARATIONS} of {case.state.short}: cannot be read: {said}; mend it") from None
 
 
 def _texts(tree: Any) -> Iterator[str]:

@@ -51,6 +51,7 @@ class State(Protocol):
     """Files of the project at one moment; paths are from the project's root."""
 
     name: str
+    short: str  # the name as a line of text has it
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None where there is no such file."""
@@ -66,7 +67,7 @@ class Commit:
     """The files of a commit."""
 
     def __init__(self, commit: str) -> None:
-        self.name = commit
+        self.name, self.short = commit, commit[:12]
 
     @cached_property
     def _blobs(self) -> dict[str, str]:
@@ -102,7 +103,7 @@ class Commit:
 class WorkingTree:
     """The files that lie there now."""
 
-    name = "the working tree"
+    name = short = "the working tree"
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes."""

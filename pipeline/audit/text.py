@@ -18,6 +18,7 @@ def tell_found(found: Found) -> list[str]:
     lines = [f"{found.path}: {hit.item.path} of stage {hit.stage}, md5 {hit.item.md5}, {len(found.form.data)} bytes"]
     if found.form.undone:
         lines.append(f"not byte for byte: found after {found.form.undone}")
+    lines += [f"beside it, also made by Mien: {other}; unpack it to ask about it" for other in found.beside]
     if hit.commits:
         more = f", the first of {len(hit.commits)} commits with this lock" if len(hit.commits) > 1 else ""
         lines.append(f"in dvc.lock of commit {hit.commits[0]}{more}; branches: {', '.join(found.branches) or 'none'}")

@@ -88,12 +88,8 @@ def _rows_of(axis: pa.Table, wanted: str) -> list[int]:
         rows = np.flatnonzero(mask.to_numpy())
     if not len(rows):
         frames = axis.filter(pc.equal(axis["video"], video))["frame"].to_pylist()
-        told = (
-            f"it lists {len(frames)} frames of {video}, {min(frames)} to {max(frames)}" if frames else "nor its video"
-        )
-        raise MienError(
-            f"{wanted}: not in the official list ({told}); give VIDEO/FRAME as a line of the file has it", 2
-        )
+        told = f"of {video} it has frames {min(frames)} to {max(frames)}" if frames else "nor is its video"
+        raise MienError(f"{wanted}: not in the official list, {told}; give VIDEO/FRAME of a line of the file", 2)
     return [int(row) for row in rows]
 
 

@@ -16,7 +16,7 @@ from pipeline.run.outputs import folder_md5
 class Files:
     """Tracked files by path: a `State` of no commit."""
 
-    name = "a commit"
+    name = short = "a commit"
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.held = dict(files)

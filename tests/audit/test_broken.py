@@ -50,12 +50,14 @@ def test_a_copy_is_found_whatever_was_done_to_it_on_its_way(clone: Path, tmp_pat
     windows.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
     with zipfile.ZipFile(archive, "w") as file:
         file.write(FILE, "AU/ours.txt")
+        file.write(FILE.with_name("filled.json"), "AU/notes.json")
     history = open_history()
-    undone = {}
+    undone: dict[str, str] = {}
     for path in (copy, windows, archive):
         found = look_up(path, history)
         assert found is not None and found.case.hit.stage == STAGE
         undone[path.name] = found.form.undone
+        assert found.beside == (("AU/notes.json of the archive",) if path == archive else ())
     assert undone == {copy.name: "", windows.name: "line ends made LF", archive.name: "AU/ours.txt of the archive"}
 
 

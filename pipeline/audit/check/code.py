@@ -33,7 +33,7 @@ def _claims(case: Case, root: Path) -> Iterator[Claim]:
     try:
         modules = stage_modules(root)
     except (OSError, SyntaxError, KeyError) as error:
-        yield unchecked("code", "code", f"the code of {case.state.name[:12]} cannot be read: {str(error)[:120]}")
+        yield unchecked("code", "code", f"the code of {case.state.short} cannot be read: {str(error)[:120]}")
         return
     for stage in case.stages:
         for dep in stage.deps:
@@ -43,7 +43,7 @@ def _claims(case: Case, root: Path) -> Iterator[Claim]:
 
 def _file_claim(case: Case, stage: Stage, dep: Item, starts: tuple[str, ...], root: Path, same_rules: bool) -> Claim:
     """One code file against the code at `root`, whose stage starts from the modules `starts`."""
-    where = case.state.name[:12]
+    where = case.state.short
     if not starts:
         return broken(stage.name, "code", f"{dep.path}: {where} has no such stage")
     lines = code_lines(*starts, root=root)
@@ -55,7 +55,7 @@ def _file_claim(case: Case, stage: Stage, dep: Item, starts: tuple[str, ...], ro
     recorded = code_text(case, dep)
     if recorded is None:
         return broken(stage.name, "code", f"{dep.path}: not what the files of {where} give; its text is not here")
-    wrong = compare(lines, recorded.splitlines())
+    wrong = compare(recorded.splitlines(), lines)
     pins = locked_versions(root / PINS)
     others = [text for text in wrong if not _is_naming(text, recorded, pins)]
     if others or not wrong:

@@ -24,7 +24,7 @@ def check_definitions(case: Case) -> Iterator[Claim]:
 def _tree(case: Case, path: str, trees: dict[str, Any]) -> Any:
     if path not in trees:
         data = case.state.read(path)
-        trees[path] = None if data is None else load_yaml(data, f"{path} of {case.state.name[:12]}")
+        trees[path] = None if data is None else load_yaml(data, f"{path} of {case.state.short}")
     return trees[path]
 
 
@@ -33,13 +33,13 @@ def _defined(case: Case, stage: Stage, trees: dict[str, Any]) -> Claim:
     file = stage.lock.replace(".lock", ".yaml")
     tree = _tree(case, file, trees)
     if tree is None:
-        return broken(stage.name, "graph", f"{case.state.name[:12]} has no {file}")
+        return broken(stage.name, "graph", f"{case.state.short} has no {file}")
     name, _, key = stage.name.partition("@")
     params = (_tree(case, "params.yaml", trees) or {}) if file == "dvc.yaml" else {}
     try:
         defined = definition(tree["stages"][name], key, params)
     except (KeyError, IndexError, StopIteration, TypeError):
-        return broken(stage.name, "graph", f"{file} of {case.state.name[:12]} defines no such stage")
+        return broken(stage.name, "graph", f"{file} of {case.state.short} defines no such stage")
     wrong = [] if defined["cmd"] == stage.cmd else [f"cmd is {stage.cmd!r}, {file} says {defined['cmd']!r}"]
     for kind, items in (("deps", stage.deps), ("outs", stage.outs)):
         asked, told = {path.as_posix() for path in defined[kind]}, {item.path for item in items}
@@ -67,11 +67,11 @@ def _params(case: Case, stage: Stage, trees: dict[str, Any]) -> Iterator[Claim]:
     for file, values in stage.params.items():
         tree = _tree(case, file, trees)
         if tree is None:
-            yield unchecked(stage.name, "params", f"{case.state.name[:12]} has no {file}")
+            yield unchecked(stage.name, "params", f"{case.state.short} has no {file}")
             continue
         wrong = [text for name, value in values.items() for text in differences(name, value, _value(tree, name))]
         if wrong:
-            yield broken(stage.name, "params", f"{file} of {case.state.name[:12]} has other values: {some(wrong)}")
+            yield broken(stage.name, "params", f"{file} of {case.state.short} has other values: {some(wrong)}")
         else:
             count = len(flatten(dict(values)))
-            yield verified(stage.name, "params", f"{count} values as {file} of {case.state.name[:12]} has them")
+            yield verified(stage.name, "params", f"{count} values as {file} of {case.state.short} has them")

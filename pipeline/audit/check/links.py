@@ -68,11 +68,11 @@ def _tracked(case: Case, stage: Stage, dep: Item) -> Claim:
         return unchecked(stage.name, "link", f"{dep.path}: {why}")
     md5 = hashlib.md5(data).hexdigest() if data is not None else folder_md5(members)
     if md5 == dep.md5:
-        return verified(stage.name, "link", f"{dep.path}: as {case.state.name[:12]} holds it")
+        return verified(stage.name, "link", f"{dep.path}: as {case.state.short} holds it")
     if stage.name == "code":
-        text = f"{dep.path}: not byte for byte that of {case.state.name[:12]}; what runs is compared by the code files"
+        text = f"{dep.path}: not byte for byte that of {case.state.short}; what runs is compared by the code files"
         return unchecked(stage.name, "link", text)
-    return broken(stage.name, "link", f"{dep.path}: read as {dep.md5[:12]}, {case.state.name[:12]} has {md5[:12]}")
+    return broken(stage.name, "link", f"{dep.path}: read as {dep.md5[:12]}, {case.state.short} has {md5[:12]}")
 
 
 def check_made(case: Case) -> Iterator[Claim]:

@@ -33,7 +33,7 @@ def check_weights(case: Case) -> Iterator[Claim]:
 
 def _claim(case: Case, stage: Stage, name: str, entry: Weights | None) -> Claim:
     if entry is None:
-        return broken(stage.name, "weights", f"{name}: {DECLARATIONS} of {case.state.name[:12]} does not declare it")
+        return broken(stage.name, "weights", f"{name}: {DECLARATIONS} of {case.state.short} does not declare it")
     told = f"{name}: {entry.licence}, trained on {', '.join(entry.trained_on) or 'nothing told'}"
     path = _on_disk(name)
     if path is None:
