@@ -20,6 +20,7 @@ from pipeline.audit.audit import Found, look_up
 from pipeline.audit.check.links import check_links
 from pipeline.audit.history import History
 from pipeline.audit.objects import Objects
+from pipeline.audit.stranger import tell_stranger
 from pipeline.core.files import write_json
 
 RESULT = Path("docs/benchmarks/audit.json")
@@ -92,7 +93,9 @@ def main() -> None:
         assert len(found.case.hit.commits) == 1
         Path("strange.txt").write_bytes(submission(COMMITS + 1))
         started = time.perf_counter()
-        assert look_up(Path("strange.txt"), History(Objects(Path("cache")))) is None
+        history = History(Objects(Path("cache")))
+        assert look_up(Path("strange.txt"), history) is None
+        assert "no submission is here" in tell_stranger(Path("strange.txt"), history)[-1]
         stranger = time.perf_counter() - started
         started = time.perf_counter()
         command = ["git", "log", "--all", "--format=%H", f"-S{digest_of(0)}", "--", "dvc.lock"]

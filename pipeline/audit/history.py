@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.audit.lineage import fingerprint, is_below, upstream
-from pipeline.audit.locks import Item, Lock, parse_lock, read_lock
+from pipeline.audit.locks import Item, Lock, read_lock
 from pipeline.audit.objects import Objects
 from pipeline.audit.states import Commit, State, WorkingTree, git_bytes, git_objects
 from pipeline.core.paths import SUBMISSIONS
 from pipeline.run.tracking import LOCKS
 
-FOLDERS = re.compile(rb"path: (submissions/[^\n]+)\n +hash: md5\n +md5: ([0-9a-f]{32}\.dir)")
+OUTPUTS = re.compile(rb"path: (submissions/[^\n]+)\n +hash: md5\n +md5: ([0-9a-f]{32}(?:\.dir)?)\n")  # as DVC writes
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class History:
 
     def _folder_with(self, text: bytes, md5: str) -> bool:
         """Whether a former lock, which told the digests of whole folders, told of a folder with this file."""
-        folders = ((path.decode(), digest.decode()) for path, digest in FOLDERS.findall(text))
-        return any(md5 in (self.objects.listing(Item(*folder)) or {}).values() for folder in folders)
+        folders = (item for item in _submitted(text) if item.is_folder)
+        return any(md5 in (self.objects.listing(folder) or {}).values() for folder in folders)
 
     def _outs(self, lock: Lock, md5: str) -> list[tuple[str, Item]]:
         found = []
@@ -102,16 +102,20 @@ class History:
                     found += [(name, Item(path, md5)) for path in paths]
         return found
 
-    def submissions(self) -> list[Hit]:
-        """Every submission that any lock tells of, latest first, each digest once: to compare a stranger with."""
-        found: dict[str, Hit] = {}
-        for state, commits, text in reversed(list(self.everything())):
-            for name, stage in parse_lock({LOCKS[0]: text}, state.name).items():
-                for out in stage.outs if name.startswith("submit") else ():
-                    for path, md5 in (self.objects.members(out) or {}).items():
-                        if path.startswith("submissions/") and not path.endswith("filled.json"):
-                            found.setdefault(md5, Hit(state, commits, Lock({name: stage}), name, Item(path, md5)))
+    def submissions(self) -> list[tuple[tuple[str, ...], Item]]:
+        """Every submission that any lock tells of with the commits of that lock, latest first, each digest once."""
+        found: dict[str, tuple[tuple[str, ...], Item]] = {}
+        for _, commits, text in reversed(list(self.everything())):
+            for out in _submitted(text):
+                for path, md5 in (self.objects.members(out) or {}).items():
+                    if not path.endswith("filled.json"):
+                        found.setdefault(md5, (commits, Item(path, md5)))
         return list(found.values())
+
+
+def _submitted(text: bytes) -> list[Item]:
+    """Outputs of submissions in a lock's text, without parsing it: a long history has thousands."""
+    return [Item(path.decode(), md5.decode()) for path, md5 in OUTPUTS.findall(text)]
 
 
 def chosen(hits: list[Hit], present: bytes) -> Hit:

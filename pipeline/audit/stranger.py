@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.audit.history import History, Hit
+from pipeline.audit.history import History
+from pipeline.audit.locks import Item
 from pipeline.audit.subject import forms
 
 SHOWN = 5
@@ -12,20 +13,20 @@ def tell_stranger(path: Path, history: History) -> list[str]:
     """Lines that say what is known of a file that Mien did not make."""
     lines = [f"{path}: Mien did not make these bytes: no lock in the workspace or in any commit tells of them"]
     text = next((rows for rows in map(_rows, (form.data for form in forms(path))) if len(rows) > 1), [])
-    known = [(hit, data) for hit in history.submissions() if (data := _data(history, hit)) is not None]
+    known = [(*one, data) for one in history.submissions() if (data := _data(history, one[1])) is not None]
     if not text or not known:
         return [*lines, "no submission is here to compare it with"]
-    hit, nearest = max(known, key=lambda pair: _likeness(text, _rows(pair[1])))
+    commits, item, nearest = max(known, key=lambda one: _likeness(text, _rows(one[2])))
     rows = _rows(nearest)
     if not _likeness(text, rows):
         return [*lines, f"none of {len(known)} known submissions has a row of it"]
-    where = f"commit {hit.commits[0][:12]}" if hit.commits else "the workspace, not committed"
-    lines.append(f"nearest: {hit.item.path} of {where}, md5 {hit.item.md5}: {_likeness(text, rows):.1%} of rows alike")
+    where = f"commit {commits[0][:12]}" if commits else "the workspace, not committed"
+    lines.append(f"nearest: {item.path} of {where}, md5 {item.md5}: {_likeness(text, rows):.1%} of rows alike")
     return [*lines, *_differences(text, rows)]
 
 
-def _data(history: History, hit: Hit) -> bytes | None:
-    path = history.objects.find(hit.item.path, hit.item.md5)
+def _data(history: History, item: Item) -> bytes | None:
+    path = history.objects.find(item.path, item.md5)
     return path.read_bytes() if path else None
 
 

@@ -1,4 +1,4 @@
-"""What a stage depends on: our reader of dvc.yaml against DVC's own."""
+"""What a stage reads and writes: our reader of dvc.yaml against DVC's own."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from pipeline.core.deps import stage_deps
+from pipeline.core.deps import stage_deps, stage_outs
 from pipeline.core.errors import MienError
 
 
 @pytest.mark.slow
-def test_deps_are_those_that_dvc_reads(root, monkeypatch):
+def test_deps_and_outs_are_those_that_dvc_reads(root, monkeypatch):
     monkeypatch.chdir(root)
     with Repo(str(root)) as repo:
         stages = [stage for stage in repo.index.stages if not stage.is_data_source]
@@ -20,6 +20,7 @@ def test_deps_are_those_that_dvc_reads(root, monkeypatch):
             name = stage.addressing.rpartition(":")[2]
             expected = [Path(dep.fs_path).relative_to(root) for dep in stage.deps if type(dep).__name__ == "Dependency"]
             assert stage_deps(name) == list(dict.fromkeys(expected)), name
+            assert stage_outs(name) == [Path(out.fs_path).relative_to(root) for out in stage.outs], name
 
 
 GRAPH = {"list": ["a", "b"], "map": {"x": {"needs": ["one", "two"], "track": "t"}}, "value": "v"}
@@ -30,6 +31,7 @@ STAGES = {
     "mapped": {"foreach": "${map}", "do": {"cmd": "c", "deps": MAPPED}},
     "inline": {"foreach": ["p", "q"], "do": {"cmd": "c", "deps": ["${item}"]}},
     "free": {"cmd": "c"},
+    "made": {"foreach": "${list}", "do": {"cmd": "c", "outs": ["out/${item}/${value}", "out/${item}/x"]}},
 }
 
 
@@ -52,6 +54,11 @@ def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_params_are_filled_in(graph, stage, deps):
     assert stage_deps(stage) == [Path(dep) for dep in deps]
+
+
+def test_outs_are_filled_in(graph):
+    assert stage_outs("made@a") == [Path("out/a/v"), Path("out/a/x")]
+    assert stage_outs("free") == []
 
 
 @pytest.mark.parametrize(

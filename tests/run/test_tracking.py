@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from pipeline.core.errors import MienError
 from pipeline.run.delivery import Delivery, deliver_spool
 from pipeline.run.environment import STATE
+from pipeline.run.outputs import dvc_md5
 from pipeline.run.tracking import Record, flatten, input_digest, locked_outs, run_file, stage_run
 
 
@@ -105,6 +106,31 @@ def test_a_run_holds_everything(tracked, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_tells_what_it_wrote_and_what_was_not_committed(tracked):
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": {"cmd": "x", "outs": ["out.txt", "folder"]}}}))
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    Path("kept.txt").write_text("a")
+    for arguments in (["add", "."], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "more"]):
+        subprocess.run(["git", *arguments], check=True)
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")  # DVC's own doing: it makes no tree dirty
+    for clean in (True, False):
+        if not clean:
+            Path("kept.txt").write_text("b")
+            Path("weights.yaml").unlink(missing_ok=True)
+        with stage_run("one", {}):
+            Path("out.txt").write_text("made")
+            Path("folder").mkdir(exist_ok=True)
+            Path("folder/x").write_text("x")
+        found = told("one")
+        outputs = {"out.txt": dvc_md5(Path("out.txt")), "folder": dvc_md5(Path("folder"))}
+        assert found["outputs"] == outputs
+        tags = tracked.get_run(found["run_id"]).data.tags
+        assert {path: tags[f"dvc.out/{path}"] for path in outputs} == outputs
+        changed = {} if clean else {"kept.txt": dvc_md5(Path("kept.txt")), "weights.yaml": ""}
+        assert (found["git_dirty"], found["uncommitted"]) == (not clean, changed)
+        assert found["hardware"] == tags["hardware"]
+
+
 def test_a_failing_stage_is_a_failed_run_and_tells_no_run_json(tracked):
     Path("params.yaml").write_text("changed: 1\n")
     with pytest.raises(MienError, match="no data"), stage_run("two", {}) as run:
