@@ -62,6 +62,7 @@ def _facts(found: Any, claims: list[Claim]) -> dict[str, Any]:
         "file": str(found.path),
         "found": True,
         "undone": found.form.undone,
+        "beside": list(found.beside),
         "output": asdict(hit.item),
         "stage": hit.stage,
         "commit": hit.commits[0] if hit.commits else None,

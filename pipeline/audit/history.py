@@ -5,7 +5,7 @@ Each distinct lock of the history is read once and searched as text; only one th
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline.audit.lineage import fingerprint, is_below, upstream
@@ -16,6 +16,7 @@ from pipeline.core.paths import SUBMISSIONS
 from pipeline.run.tracking import LOCKS
 
 OUTPUTS = re.compile(rb"path: (submissions/[^\n]+)\n +hash: md5\n +md5: ([0-9a-f]{32}(?:\.dir)?)\n")  # as DVC writes
+STAGE = re.compile(rb"^  (\S[^\n]*):\n", re.MULTILINE)  # where a stage begins in a lock
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Hit:
     lock: Lock
     stage: str
     item: Item
+    text: bytes = b""  # the lock as it stands
 
     @cached_property
     def stages(self) -> dict[str, list[str]]:
@@ -79,11 +81,20 @@ class History:
 
     def search(self, md5: str) -> list[Hit]:
         """Every lock with an output of this digest, or with a folder of submissions that holds such a file."""
-        found = []
+        found: list[Hit] = []
+        parsed: list[tuple[dict[bytes, bytes], list[Hit]]] = []
         for state, commits, text in self.everything():
-            if md5.encode() in text or self._folder_with(text, md5):
+            if md5.encode() not in text and not self._folder_with(text, md5):
+                continue
+            blocks = _blocks(text)
+            same = next((hits for former, hits in parsed if hits and _agree(former, blocks, hits)), None)
+            if same is None:  # parsing takes its time: once for each way in which these bytes were made
                 lock = read_lock(state)
-                found += [Hit(state, commits, lock, stage, item) for stage, item in self._outs(lock, md5)]
+                hits = [Hit(state, commits, lock, stage, item, text) for stage, item in self._outs(lock, md5)]
+                parsed.append((blocks, hits))
+            else:
+                hits = [replace(hit, state=state, commits=commits, text=text) for hit in same]
+            found += hits
         return found
 
     def _folder_with(self, text: bytes, md5: str) -> bool:
@@ -118,8 +129,20 @@ def _submitted(text: bytes) -> list[Item]:
     return [Item(path.decode(), md5.decode()) for path, md5 in OUTPUTS.findall(text)]
 
 
+def _blocks(text: bytes) -> dict[bytes, bytes]:
+    """The text of each stage of a lock by its name."""
+    parts = STAGE.split(text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _agree(former: dict[bytes, bytes], present: dict[bytes, bytes], hits: list[Hit]) -> bool:
+    """Whether two locks have the same text for every stage behind some outputs; of the main dvc.lock."""
+    names = {name.encode() for hit in hits for name in hit.stages if hit.lock.stages[name].lock == LOCKS[0]}
+    return all(former.get(name) == present.get(name) for name in names)
+
+
 def chosen(hits: list[Hit], present: bytes) -> Hit:
     """The lock to audit by: of the chain that the workspace has, else the latest, the commit that had it first."""
-    mine = [hit for hit in hits if hit.state.read(LOCKS[0]) == present]
+    mine = [hit for hit in hits if hit.text == present]
     chain = (mine or hits)[-1].chain
     return next(hit for hit in hits if hit.chain == chain)

@@ -9,9 +9,9 @@ import yaml
 
 from pipeline.audit.drawing import draw, inputs_first
 from pipeline.audit.history import History, chosen
-from pipeline.audit.locks import parse_lock
+from pipeline.audit.locks import Lock, parse_lock, read_lock
 from pipeline.audit.objects import Objects
-from pipeline.audit.states import WorkingTree
+from pipeline.audit.states import State, WorkingTree
 from pipeline.audit.stranger import tell_stranger
 from pipeline.audit.subject import forms
 from pipeline.core.errors import MienError
@@ -173,3 +173,23 @@ def test_a_stage_stands_behind_all_that_it_reads() -> None:
     svg = draw(graph, verdicts, {name: f"s-{name}" for name in graph})
     assert svg.count("<circle") == 4 and svg.count("<path") == 5
     assert svg.count("#cf222e") == 3  # its dot, and what follows from it
+
+
+def test_a_lock_is_parsed_once_for_each_way_of_making_the_bytes(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):  # what another stage makes changes with each commit, VA's seed once
+        write_lock("a" * 32, seed=number // 3)
+        text = Path("dvc.lock").read_text()
+        Path("dvc.lock").write_text(f"{text}  other:\n    cmd: c{number}\n")
+        commit(f"{number}")
+    parsed: list[State] = []
+
+    def counted(state: State) -> Lock:
+        parsed.append(state)
+        return read_lock(state)
+
+    monkeypatch.setattr("pipeline.audit.history.read_lock", counted)
+    hits = again(history).search("a" * 32)
+    assert len(hits) == len({hit.commits for hit in hits}) == 6
+    assert len(parsed) == len({hit.chain for hit in hits}) == 2
