@@ -20,7 +20,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import Section
 from pipeline.ensemble.weights import best_weights
 from pipeline.tables.fitted import THRESHOLD, Fitted, thresholds_of
-from pipeline.tables.scores import Tasks, decide, official_score
+from pipeline.tables.scores import Tasks, decide, official_score, recordings
 
 # A member is a training by its name, or a name of its own for the mean of several: {vit: [vit-0, vit-1, vit-2]}.
 Member = str | Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1, max_length=1)]
@@ -64,9 +64,7 @@ class Timeline:
     def of(cls, table: pa.Table, track: str) -> "Timeline":
         """LSD pictures have no time and no recordings: each is its own group and is never smoothed."""
         videos, frames = table["video"].to_numpy(), table["frame"].to_numpy()
-        if track == "lsd":
-            return cls(videos, frames, np.arange(len(table)), timed=False)
-        return cls(videos, frames, table["base_video"].to_numpy())
+        return cls(videos, frames, recordings(table, track), timed=track != "lsd")
 
     def take(self, rows: np.ndarray) -> "Timeline":
         """The timeline of some rows."""

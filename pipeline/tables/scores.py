@@ -13,6 +13,7 @@ from pipeline.core.parquet import array_column, column_array, read_parquet, writ
 
 KEYS = ("split", "video", "base_video", "frame", "ordinal", "image")
 Tasks = dict[str, np.ndarray]
+BASELINE_DRAWS = 100
 
 
 def task_arrays(track: str, table: pa.Table) -> Tasks:
@@ -48,6 +49,27 @@ def baselines(track: str, labels: Tasks) -> dict[str, float]:
         "constant": metrics.constant_baseline(track, truth)["score"],
         "chance": metrics.chance_baseline(track, truth)["score"],
     }
+
+
+def recordings(axis: pa.Table, track: str) -> np.ndarray:
+    """The recording of each row: its base video; LSD's pictures have none, each is its own."""
+    return np.arange(len(axis)) if track == "lsd" else axis["base_video"].to_numpy()
+
+
+def leaves_baselines(track: str, labels: Tasks, decided: Tasks, groups: np.ndarray) -> bool:
+    """Whether a score is above the best constant and chance beyond doubt.
+
+    The low end of its 95 % bootstrap interval over recordings decides; where there is one recording alone, the score.
+    """
+
+    def score(rows: np.ndarray) -> float:
+        part = ({task: values[rows] for task, values in tasks.items()} for tasks in (labels, decided))
+        return official_score(track, *part)["score"]
+
+    low, _ = metrics.bootstrap_interval(score, groups, seed=0, draws=BASELINE_DRAWS)
+    if np.isnan(low):
+        low = official_score(track, labels, decided)["score"]
+    return low > max(baselines(track, labels).values())
 
 
 def fill_missing(axis: pa.Table, scores: Tasks, present: np.ndarray) -> Tasks:

@@ -22,7 +22,16 @@ from pipeline.core.params import Section
 from pipeline.core.paths import ARTIFACTS
 from pipeline.core.tensors import save_tensors
 from pipeline.tables.curves import write_curve
-from pipeline.tables.scores import Tasks, baselines, decide, fill_missing, official_score, write_predictions
+from pipeline.tables.scores import (
+    Tasks,
+    baselines,
+    decide,
+    fill_missing,
+    leaves_baselines,
+    official_score,
+    recordings,
+    write_predictions,
+)
 from pipeline.train.data import Axis
 from pipeline.train.loop import Loop, train
 from pipeline.train.optimiser import Optimise
@@ -200,11 +209,28 @@ def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
         ("test", data.test, made.scores(module, data.test)),
     ):
         write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
-    metrics = judge(data.track, data.validation, data.validation_labels, validation)
-    metrics |= {"baselines": baselines(data.track, data.validation_labels)}
-    if made.without:
-        metrics["without"] = list(made.without)
+    metrics = judged_metrics(made, validation)
     save_tensors(out / "weights.safetensors", module.state_dict())
     write_curve(out / "curve.csv", loop.history)
     write_json(out / "metrics.json", metrics)
     return metrics
+
+
+def judged_metrics(made: Recipe, validation: Tasks) -> dict:
+    """The official metric of validation beside the baselines, whether it leaves them, and what the system lacks."""
+    axis, labels, track = made.data.validation, made.data.validation_labels, made.data.track
+    decided = decide(fill_missing(axis.table, validation, axis.present))
+    found = official_score(track, labels, decided) | {
+        "baselines": baselines(track, labels),
+        "leaves_baselines": leaves_baselines(track, labels, decided, recordings(axis.table, track)),
+    }
+    return found | ({"without": list(made.without)} if made.without else {})
+
+
+def verdict(metrics: dict) -> str:
+    """The score in a line for the terminal; a system that has learnt nothing is told from one that has."""
+    constant, chance = (metrics["baselines"][name] for name in ("constant", "chance"))
+    told = f"validation {metrics['score']:.3f}; best constant {constant:.3f}, chance {chance:.3f}"
+    if not metrics["leaves_baselines"]:
+        told += "\nwarning: no better than these; give it more passes, another rate, or leave it out of the ensemble"
+    return told + "".join(f"\nwithout {lack}" for lack in metrics.get("without", []))
