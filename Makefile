@@ -49,6 +49,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detectors
 	@python -m bench.mae
 	@python -m bench.memory
+	@python -m bench.rows
 	@python -m bench.official_size
 
 ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
