@@ -1,5 +1,6 @@
 """From scores to the official metric: labels of an axis, decisions, and predictions as Parquet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.core.parquet import array_column, column_array, read_parquet, writ
 KEYS = ("split", "video", "base_video", "frame", "ordinal", "image")
 Tasks = dict[str, np.ndarray]
 BASELINE_DRAWS = 100
+JUDGING_GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def task_arrays(track: str, table: pa.Table) -> Tasks:
@@ -31,6 +33,26 @@ def decide(scores: Tasks, au_thresholds: np.ndarray | float = 0.5) -> Tasks:
     if "va" in scores:
         decided["va"] = scores["va"].clip(-1, 1)
     return decided
+
+
+def best_thresholds(labels: np.ndarray, scores: np.ndarray, grid: Sequence[float]) -> tuple[float, ...]:
+    """For each AU the grid threshold with the best F1; the one nearest to 0.5 among equals."""
+    valid = (labels >= 0).all(axis=1)
+    truth = labels[valid] == 1
+    ordered = sorted(grid, key=lambda t: (abs(t - 0.5), t))
+    guesses = scores[valid][None] >= np.array(ordered)[:, None, None]
+    hits = (guesses & truth).sum(axis=1)
+    f1 = 2 * hits / np.maximum(guesses.sum(axis=1) + truth.sum(axis=0), 1)
+    return tuple(ordered[i] for i in f1.argmax(axis=0))
+
+
+def judged_decisions(labels: Tasks, scores: Tasks) -> Tasks:
+    """What a training is judged by: AUs at the thresholds that suit it best on a coarse grid, as an ensemble has them.
+
+    At one half, a network whose loss weighs active units up to 37 times (EMMA) would be judged by that weight.
+    """
+    limits = np.array(best_thresholds(labels["aus"], scores["aus"], JUDGING_GRID)) if "aus" in labels else 0.5
+    return decide(scores, limits)
 
 
 def official_score(track: str, labels: Tasks, decided: Tasks) -> metrics.Score:

@@ -25,8 +25,8 @@ from pipeline.tables.curves import write_curve
 from pipeline.tables.scores import (
     Tasks,
     baselines,
-    decide,
     fill_missing,
+    judged_decisions,
     leaves_baselines,
     official_score,
     recordings,
@@ -132,7 +132,7 @@ def seed_weights(settings: Finetune) -> None:
 
 def judge(track: str, axis: Axis, labels: Tasks, scores: Tasks) -> dict:
     """Official metric on a whole axis, frames without a face filled in."""
-    return official_score(track, labels, decide(fill_missing(axis.table, scores, axis.present)))
+    return official_score(track, labels, judged_decisions(labels, fill_missing(axis.table, scores, axis.present)))
 
 
 def validation_score(made: Recipe, scores: Tasks) -> dict:
@@ -219,7 +219,7 @@ def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
 def judged_metrics(made: Recipe, validation: Tasks) -> dict:
     """The official metric of validation beside the baselines, whether it leaves them, and what the system lacks."""
     axis, labels, track = made.data.validation, made.data.validation_labels, made.data.track
-    decided = decide(fill_missing(axis.table, validation, axis.present))
+    decided = judged_decisions(labels, fill_missing(axis.table, validation, axis.present))
     found = official_score(track, labels, decided) | {
         "baselines": baselines(track, labels),
         "leaves_baselines": leaves_baselines(track, labels, decided, recordings(axis.table, track)),

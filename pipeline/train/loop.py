@@ -169,8 +169,11 @@ class _State:
                 (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
                 for name, part in parts.items():
                     seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
+                self._undivide()
                 if number + 1 == params.accumulate:
                     norm = self._step()
+                else:
+                    self._step_constant()
 
         # 4. the running average is what gets judged; losses stay on the device unless this step is logged
         if self.ema:
@@ -196,6 +199,23 @@ class _State:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return norm.detach()
+
+    def _step_constant(self) -> None:
+        """Step the children with a constant rate (EMMA's head) after a pass, as published; the others gather on."""
+        groups = self.optimiser.param_groups
+        self.optimiser.param_groups = self._constant_groups()
+        if self.optimiser.param_groups:
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.param_groups = groups
+
+    def _constant_groups(self) -> list[dict[str, Any]]:
+        return [group for group in self.optimiser.param_groups if "constant_rate" in group]
+
+    def _undivide(self) -> None:
+        """Give the children with a constant rate the pass's own gradient, not its share of a gathered one."""
+        for parameter in (p for group in self._constant_groups() for p in group["params"] if p.grad is not None):
+            parameter.grad *= self.run.optimise.accumulate
 
     def end_epoch(self, step: int) -> None:
         """Let the run change what it changes once an epoch."""
