@@ -1,6 +1,7 @@
 """Parts of a release, each from `mien init` to a checked submission: what is not there is left out and told, once."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def documented(release: Path) -> list[list[str]]:
         ["mien", "data"],
         ["dvc", "add"],
         ["mien", "init"],
+        ["mien", "plan"],
     ]
     return commands
 
@@ -126,7 +128,8 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
     names = tracks.split()
     if tracks == "va":  # as the README says, from a folder elsewhere
         cut(rendered, tmp_path / "release", set(names), pool)
-        output = [run_in(clone, *line) for line in documented(tmp_path / "release")][-1]
+        *_, output, costs = [run_in(clone, *line) for line in documented(tmp_path / "release")]
+        assert re.search(r"^finetune@vit-va +0:\d\d:\d\d +\d", costs, re.MULTILINE), costs
     else:
         cut(rendered, clone / "data/raw/mine", set(names), pool)
         if tracks == "expr":
