@@ -7,13 +7,13 @@ one loop (`loop.py`, read that next) and `write_results` leaves weights, predict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from models.system import Batch, Trainee
-from pipeline.abaw.tracks import Track
+from pipeline.abaw.tracks import TRACK_OF_TASK, Track
 from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
@@ -33,7 +33,7 @@ from pipeline.tables.scores import (
     write_predictions,
 )
 from pipeline.train.data import Axis
-from pipeline.train.loop import Loop, train
+from pipeline.train.loop import OFFICIAL, Loop, train
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
 from pipeline.train.views import Augment
@@ -53,11 +53,15 @@ class Judged(Protocol):
 
 
 class Train(Section):
-    """How one system is trained: sampling, augmentation, optimiser, and how often it is judged."""
+    """How one system is trained: sampling, augmentation, optimiser, and how it is judged.
+
+    `best_of`: the step that is kept is the best of the official metric, or of each task apart (EMMA's authors).
+    """
 
     balance: float = Field(ge=0, le=1)
     evaluate_every_steps: int = Field(ge=1)
     patience_evaluations: int = Field(default=0, ge=0)
+    best_of: Literal["sum", "each_task"] = "sum"
     augment: Augment
     optimise: Optimise
 
@@ -167,10 +171,13 @@ class _Judging:
         self.made = made
         self.last: Tasks = {}
 
-    def evaluate(self, module: Trainee) -> float:
-        """The official metric."""
+    def evaluate(self, module: Trainee) -> dict[str, float]:
+        """The official metric, and that of each task where its own best step is wanted."""
         self.last = self.made.scores(module, self.made.data.judged)
-        return validation_score(self.made, self.last)["score"]
+        found = validation_score(self.made, self.last)
+        apart = self.made.train.best_of == "each_task" and len(self.last) > 1
+        tracks = [TRACK_OF_TASK[task] for task in self.last if apart]
+        return {OFFICIAL: found["score"]} | {f"{OFFICIAL}_{track}": found[track]["score"] for track in tracks}
 
     def keep(self) -> None:
         """The last evaluation was the best."""
@@ -203,17 +210,26 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
 def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
     """Write weights, predictions of validation and test, metrics and curve; returns the metrics."""
     data = made.data
-    validation = validation_scores(made, module)
-    for name, axis, scores in (
-        ("validation", data.validation, validation),
-        ("test", data.test, made.scores(module, data.test)),
-    ):
+    validation, test = validation_scores(made, module), made.scores(module, data.test)
+    save_tensors(out / "weights.safetensors", module.state_dict())
+    for task in validation:
+        if state := loop.bests.get(f"{OFFICIAL}_{TRACK_OF_TASK[task]}"):
+            module.load_state_dict(state)
+            save_tensors(out / task_weights(task), state)
+            validation[task] = made.scores(module, data.validation)[task]
+            test[task] = made.scores(module, data.test)[task]
+            module.load_state_dict(loop.bests[OFFICIAL])
+    for name, axis, scores in (("validation", data.validation, validation), ("test", data.test, test)):
         write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
     metrics = judged_metrics(made, validation)
-    save_tensors(out / "weights.safetensors", module.state_dict())
     write_curve(out / "curve.csv", loop.history)
     write_json(out / "metrics.json", metrics)
     return metrics
+
+
+def task_weights(task: str) -> str:
+    """The file of the weights of a task's own best step, where it was kept apart."""
+    return f"weights-{task}.safetensors"
 
 
 def judged_metrics(made: Recipe, validation: Tasks) -> dict:

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.jobs import recipe
-from pipeline.tables.scores import Tasks, official_score
+from pipeline.tables.scores import Tasks, official_score, read_predictions
 from pipeline.train.data import Axis, judged_rows
 from pipeline.train.fit import best_scores, fit, judge, seed_weights, validation_score, validation_scores, write_results
 
@@ -110,3 +111,26 @@ def test_validation_scores_hold_all_faces(mini, tiny):
             {"expression": np.zeros(6, int), "aus": np.zeros((6, 12), int), "va": np.zeros((6, 2))},
         )
     )
+
+
+def test_each_task_may_keep_its_own_best_step(mini, tiny, tmp_path, monkeypatch):
+    """Valence and arousal are best at the first evaluation, the rest and the sum at the second."""
+    seed_weights(tiny.finetune)
+    made = recipe("vit", "mtl", tiny)
+    made.train = made.train.model_copy(update={"best_of": "each_task"})
+    told = [(0.5, 0.9, 0.1, 0.1), (0.9, 0.2, 0.3, 0.4)]
+    scripted = iter([{"score": s, "va": {"score": v}, "expr": {"score": e}, "au": {"score": a}} for s, v, e, a in told])
+    monkeypatch.setattr("pipeline.train.fit.validation_score", lambda *_: next(scripted))
+    module, training = fit("vit", made, tiny.finetune, tmp_path / "work", lambda metrics, step: None)
+    assert set(training.bests) == {"score", "score_va", "score_expr", "score_au"}
+    sums = made.scores(module, made.data.validation)
+    write_results(tmp_path, made, module, training)
+    found = read_predictions(tmp_path / "validation.parquet", "mtl")[1]
+    for task in ("expression", "aus"):
+        assert np.array_equal(found[task], sums[task], equal_nan=True)
+    assert not np.array_equal(found["va"], sums["va"], equal_nan=True)
+    own = load_file(tmp_path / "weights-va.safetensors")
+    assert all(torch.equal(own[name], tensor) for name, tensor in training.bests["score_va"].items())
+    whole = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in training.bests["score"].items())
+    assert [row["score_va"] for row in training.history if "score_va" in row] == [0.9, 0.2]
