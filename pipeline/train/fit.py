@@ -151,17 +151,11 @@ def best_scores(made: Recipe, module: Trainee) -> Tasks:
 
 
 def validation_scores(made: Recipe, module: Trainee) -> Tasks:
-    """Scores of the whole validation axis: the judged rows, then the rest, whether or not the first are known.
-
-    Always in these two parts, since a score's last digit may depend on what else is in its batch.
-    """
+    """Scores of the whole validation axis: those of the best step where they hold all its faces, else predicted now."""
     axis, judged = made.data.validation, made.data.judged
-    rest = axis.only(~judged.present)
-    scores = best_scores(made, module)
-    if not rest.present.any():
-        return scores
-    others = made.scores(module, rest)
-    return {task: np.where(rest.present[:, None], others[task], values) for task, values in scores.items()}
+    if (axis.present == judged.present).all():
+        return best_scores(made, module)
+    return made.scores(module, axis)  # all in one: a score's last digit may depend on what else is in its batch
 
 
 class _Judging:

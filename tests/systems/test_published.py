@@ -183,7 +183,7 @@ def test_a_graph_needs_no_encoder_of_ours(published, root):
     """One training from a published file, no pretraining: params are in order and nothing depends on artifacts/mae."""
     tree = yaml.safe_load((root / "params.yaml").read_text())
     line = tree["graph"]["trainings"]["cotex-lsd"] | {"needs": ["artifacts/faces/lsd"] * 3}
-    empty: dict[str, Any] = {key: {} for key in ("encoders", "features", "pool_labellers", "feedback")}
+    empty: dict[str, Any] = {key: {} for key in ("external", "encoders", "features", "pool_labellers", "feedback")}
     tree["graph"] = empty | {
         "tracks": ["lsd"],
         "au_teachers": [],
