@@ -74,10 +74,11 @@ def add_external(clone: Path, rendered: Path) -> None:
 def to_crops(release: Path) -> None:
     """Crops in the place of the videos, each frame whole at the organisers' size."""
     for item in [item for item in Manifest(find_release(release)).media() if item.dataset == "aff-wild2"]:
-        for number, frame in enumerate(read_frames(release / item.paths[0]), 1):
-            target = release / "cropped_aligned" / item.video / frame_name(number)
+        for frame in read_frames(release / item.paths[0]):
+            target = release / "cropped_aligned" / item.video / frame_name(frame.number)
             target.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(target), cv2.resize(frame, (112, 112), interpolation=cv2.INTER_AREA))
+            assert frame.image is not None
+            cv2.imwrite(str(target), cv2.resize(frame.image, (112, 112), interpolation=cv2.INTER_AREA))
     shutil.rmtree(release / "videos")
 
 
