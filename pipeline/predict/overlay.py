@@ -80,7 +80,8 @@ def overlay_video(source: Path, rows: list[Prediction], target: Path) -> None:
             drawn = _even(draw(shown, by_frame.get(frame.number, [])))
             if not stream.codec_context.is_open:
                 stream.height, stream.width = drawn.shape[:2]
-            drawn = cv2.resize(drawn, (stream.width, stream.height))  # a video may change its size on the way
+            # a video may change its size on the way
+            drawn = cv2.resize(drawn, (stream.width, stream.height)).astype(np.uint8, copy=False)
             picture = av.VideoFrame.from_ndarray(drawn, format="bgr24")
             picture.pts, picture.time_base = round(frame.seconds / TIME_BASE), TIME_BASE
             out.mux(stream.encode(picture))

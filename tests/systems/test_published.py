@@ -196,7 +196,8 @@ def test_a_graph_needs_no_encoder_of_ours(published, root):
     shutil.copy(root / "dvc.yaml", "dvc.yaml")
     params = load_params()
     deps = stage_deps("finetune@cotex-lsd")
-    assert Path("weights.yaml") in deps and not any(path.is_relative_to(ENCODER) for path in deps)
+    assert Path("artifacts/declared/finetune@cotex-lsd.yaml") in deps
+    assert not any(path.is_relative_to(ENCODER) for path in deps)
     needs = [Path(path) for path in params.graph.trainings["cotex-lsd"].needs]
     assert recipe("cotex", "lsd", params, needs).module
 
