@@ -11,6 +11,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
 from pipeline.core.params import read_section
 from pipeline.faces.detector import DetectAlign
+from pipeline.faces.extract import SHORT_BY_FRAMES
 from pipeline.faces.media import UnreadableMedia, stated_frames
 from pipeline.predict.media import Finder, ReadyCrops, Seen, find_media
 from pipeline.predict.members import SOURCES, TrackModel, load_models, score
@@ -38,7 +39,7 @@ def loss_of(source: Path, seen: list[Seen]) -> str:
     frames, lost = len(seen), sum(row.lost for row in seen)
     stated = stated_frames(source) if is_video(source.name) else 0
     told = [f"{lost} of {frames} frames could not be decoded"] if lost else []
-    if frames < stated:
+    if frames < stated - SHORT_BY_FRAMES:
         told.append(f"it ends after {frames} of the {stated} frames that it states")
     return "; ".join(told)
 

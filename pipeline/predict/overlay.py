@@ -71,7 +71,8 @@ def overlay_video(source: Path, rows: list[Prediction], target: Path) -> None:
     target = with_ending(target, ".mp4")
     with atomic_path(target) as temporary, av.open(str(temporary), "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=Fraction(frames_per_second(source)).limit_denominator(1001))
-        stream.pix_fmt, stream.time_base = "yuv420p", TIME_BASE  # what every browser plays
+        stream.pix_fmt = "yuv420p"  # what every browser plays
+        stream.time_base = stream.codec_context.time_base = TIME_BASE
         shown: np.ndarray | None = None
         for frame in read_frames(source):
             shown = frame.image if frame.image is not None else shown  # a lost frame shows the one before it

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.faces.media import Frame, UnreadableMedia, decode_image, frames_per_second, read_frames, stated_frames
-from tests.faces.pictures import GREY, jpeg_of, write_video
+from tests.faces.pictures import GREY, jpeg_of, write_h264, write_video
 
 
 def test_decode_image_gives_bgr(astronaut):
@@ -59,24 +58,6 @@ def test_a_picture_that_asks_for_too_much_is_refused_by_its_header(astronaut):
 
 def shown(frames: Sequence[Frame]) -> list[np.ndarray]:
     return [frame.image for frame in frames if frame.image is not None]
-
-
-def write_h264(path: Path, times: list[int], **settings: Any) -> Path:
-    """A video of 128 x 64 whose frames have a white left upper quarter and a level of grey each; times in 1/100 s."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream("libx264", rate=25, options={"g": "4", "bf": "2", "crf": "10"})
-        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
-        stream.time_base = Fraction(1, 100)
-        for name, value in settings.items():
-            setattr(stream.codec_context, name, value)
-        for number, time in enumerate(times):
-            image = np.full((64, 128, 3), 10 * number % 200, np.uint8)
-            image[:32, :64] = 255
-            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-            frame.pts, frame.time_base = time, Fraction(1, 100)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
 
 
 def with_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:

@@ -1,17 +1,26 @@
 """Overlays: H.264 that browsers play, a frame for a frame, at the frames' own times."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 
 from pipeline.faces.media import read_frames
 from pipeline.predict.overlay import draw, overlay_video
-from tests.faces.pictures import write_video
+from tests.faces.pictures import write_h264, write_video
 
 TIMES = 5
 
 
 def row(frame: int, found: bool) -> dict:
     return {"frame": frame, "found": found, "x1": 20, "y1": 20, "x2": 60, "y2": 60, "expression": "Fear", "p_Fear": 0.9}
+
+
+def test_frames_at_odd_times_keep_them(tmp_path):
+    times = [0, 1, 2, 14, 15, 40]  # hundredths of a second
+    source = write_h264(tmp_path / "v.mp4", times, time_base=Fraction(1, 100))
+    overlay_video(source, [], tmp_path / "out" / "v.mp4")
+    assert [round(frame.seconds * 100) for frame in read_frames(tmp_path / "out" / "v.mp4")] == times
 
 
 def test_an_overlay_is_a_video_of_the_same_frames(tmp_path, monkeypatch):
