@@ -80,7 +80,8 @@ def predict_all(source: Path, output: Path, overlay: Path | None, crops: bool = 
         rows += found
         faces = sum(row["found"] for row in found)
         frames = len({row["frame"] for row in found})
-        print(f"[{number}/{len(media)}] {path}: {frames} frames, {faces} faces, {len(found) - faces} rows without one")
+        told = f"frames {frames}, faces {faces}, rows without a face {len(found) - faces}"
+        print(f"[{number}/{len(media)}] {path}: {told}", flush=True)
         if overlay:
             write = overlay_video if is_video(path.name) else overlay_picture
             write(path, found, overlay / (path.relative_to(source) if source.is_dir() else path.name))

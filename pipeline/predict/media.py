@@ -33,6 +33,8 @@ class Seen:
 
 def find_media(source: Path) -> list[Path]:
     """The picture or video itself, or all below a folder, sorted."""
+    if not source.exists():
+        raise MienError(f"{source}: no such file or folder", exit_code=2)
     inside = sorted(source.rglob("*")) if source.is_dir() else [source]
     found = [path for path in inside if (is_image(path.name) or is_video(path.name)) and path.is_file()]
     if not found:
