@@ -58,6 +58,7 @@ ablate: $(READY) ## Every system with and without its idea, over five seeds, int
 
 full-size: $(READY) ## One training step of each system at its published size, into docs/benchmarks/ (after repro)
 	@python -m bench.full_size
+	@python -m bench.plan
 
 seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 	@python -m bench.seeds
