@@ -21,7 +21,7 @@ LABELS = ("0", "1")
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A track by its name and header ("" for none); `fault` says what is wrong with the values of a row, if anything."""
+    """A track: its name, its header ("" for none), and what is wrong with the values of a row, if anything."""
 
     name: str
     header: str
