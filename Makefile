@@ -50,6 +50,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.mae
 	@python -m bench.memory
 	@python -m bench.audit
+	@python -m bench.rows
 	@python -m bench.official_size
 
 ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
@@ -58,6 +59,7 @@ ablate: $(READY) ## Every system with and without its idea, over five seeds, int
 
 full-size: $(READY) ## One training step of each system at its published size, into docs/benchmarks/ (after repro)
 	@python -m bench.full_size
+	@python -m bench.plan
 
 seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 	@python -m bench.seeds

@@ -30,7 +30,8 @@ def media_frames(folder: Path) -> dict[str, list[np.ndarray]]:
     frames = {"skimage astronaut": [skimage.data.astronaut()[..., ::-1].copy()], "insightface t1": [get_image("t1")]}
     for path in sorted(folder.glob("*")):
         video = path.suffix.lower() in VIDEO_SUFFIXES
-        frames[path.name] = list(read_frames(path)) if video else [decode_image(path.read_bytes())]
+        shown = [frame.image for frame in read_frames(path)] if video else [decode_image(path.read_bytes())]
+        frames[path.name] = [image for image in shown if image is not None]
     return frames
 
 

@@ -12,11 +12,11 @@ from pipeline.abaw.tracks import trained_track
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import OWN, CachedBackbone, CacheFeatures, Extractor, load_backbone, write_features
 from pipeline.core.code import code_digest
-from pipeline.core.files import atomic_dir, content_digest, file_digest
+from pipeline.core.files import atomic_dir, content_digest
 from pipeline.core.graph import CachedFeatures
 from pipeline.core.params import read_section
 from pipeline.core.paths import FACES, FEATURES
-from pipeline.core.workstore import is_sealed, link, prune, seal, stored, work_key
+from pipeline.core.workstore import is_sealed, known_digest, link, prune, seal, stored, work_key
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.feedback import Spatial, load_student, student_extractor
@@ -45,7 +45,7 @@ def cache(name: str) -> None:
         extractor: Extractor | None = None
         shards = []
         for path in faces:
-            key = work_key(faces=file_digest(path), weights=weights, code=code, backbone=settings.model_dump())
+            key = work_key(faces=known_digest(path), weights=weights, code=code, backbone=settings.model_dump())
             shard = stored(f"cache_features-{name}", key, ".parquet")
             if not is_sealed(shard):
                 extractor = extractor or extractor_of(settings, Path(line.weights))

@@ -22,7 +22,7 @@ from pipeline.systems.named import system_module
 from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.data import training_rows
-from pipeline.train.fit import Finetune, Job, fit, seed_weights, write_results
+from pipeline.train.fit import Finetune, Job, fit, seed_weights, verdict, write_results
 
 
 def finetune(name: str) -> None:
@@ -55,7 +55,7 @@ def finetune(name: str) -> None:
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
         run.artifact(out)
-        print(f"finetune {name}: validation {metrics['score']:.3f}, baselines {metrics['baselines']}")
+        print(f"finetune {name}: {verdict(metrics)}")
 
 
 if __name__ == "__main__":

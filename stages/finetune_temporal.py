@@ -21,7 +21,7 @@ from pipeline.tables.features import Features
 from pipeline.train.budget import stretched
 from pipeline.train.checkpoint import drop_checkpoints
 from pipeline.train.data import training_rows
-from pipeline.train.fit import Finetune, fit, seed_weights, write_results
+from pipeline.train.fit import Finetune, fit, seed_weights, verdict, write_results
 
 MEMBER = "feedback"
 
@@ -45,7 +45,7 @@ def finetune_temporal(track: str) -> None:
         drop_checkpoints(folder.parent)
         run.log({"validation_score": metrics["score"]})
         run.artifact(out)
-        print(f"{stage}: validation {metrics['score']:.3f}, baselines {metrics['baselines']}")
+        print(f"{stage}: {verdict(metrics)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Parts of a release, each from `mien init` to a checked submission: what is not there is left out and told, once."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,11 @@ def add_external(clone: Path, rendered: Path) -> None:
 def to_crops(release: Path) -> None:
     """Crops in the place of the videos, each frame whole at the organisers' size."""
     for item in [item for item in Manifest(find_release(release)).media() if item.dataset == "aff-wild2"]:
-        for number, frame in enumerate(read_frames(release / item.paths[0]), 1):
-            target = release / "cropped_aligned" / item.video / frame_name(number)
+        for frame in read_frames(release / item.paths[0]):
+            target = release / "cropped_aligned" / item.video / frame_name(frame.number)
             target.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(target), cv2.resize(frame, (112, 112), interpolation=cv2.INTER_AREA))
+            assert frame.image is not None
+            cv2.imwrite(str(target), cv2.resize(frame.image, (112, 112), interpolation=cv2.INTER_AREA))
     shutil.rmtree(release / "videos")
 
 
@@ -95,6 +97,7 @@ def documented(release: Path) -> list[list[str]]:
         ["mien", "data"],
         ["dvc", "add"],
         ["mien", "init"],
+        ["mien", "plan"],
     ]
     return commands
 
@@ -126,7 +129,8 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
     names = tracks.split()
     if tracks == "va":  # as the README says, from a folder elsewhere
         cut(rendered, tmp_path / "release", set(names), pool)
-        output = [run_in(clone, *line) for line in documented(tmp_path / "release")][-1]
+        *_, output, costs = [run_in(clone, *line) for line in documented(tmp_path / "release")]
+        assert re.search(r"^finetune@vit-va +0:\d\d:\d\d +\d", costs, re.MULTILINE), costs
     else:
         cut(rendered, clone / "data/raw/mine", set(names), pool)
         if tracks == "expr":

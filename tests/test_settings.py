@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.core.deps import stage_deps
 from pipeline.core.errors import MienError
+from pipeline.core.params import read_tree
+from pipeline.core.paths import DECLARED
+from pipeline.core.weights import declared, named_in
 from pipeline.settings import Params, load_params
+from stages.check_params import readers_of_weights
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -198,3 +203,14 @@ def test_an_external_set_trains_the_tracks_that_it_has_labels_of(root):
     tree["graph"]["trainings"]["vit-au"]["further"] = {"mine": 0.4}
     with pytest.raises(ValueError, match=r"vit-au\.further: affectnet has no labels of AU"):
         Params.model_validate(tree)
+
+
+def test_each_stage_that_reads_weights_depends_on_what_is_declared_of_its_own(root, monkeypatch):
+    monkeypatch.chdir(root)
+    readers = readers_of_weights(read_tree())
+    assert len(readers) == 1 + 2 + 1 + 9  # detection, features, the feedback system, trainings
+    for stage in readers:
+        assert DECLARED / f"{stage}.yaml" in stage_deps(stage), stage
+    known = declared()
+    assert set(named_in(readers["detect_align"], known)) == {name for name in known if name.startswith("mtcnn-")}
+    assert all(not named_in(readers[stage], known) for stage in readers if stage.startswith("finetune"))

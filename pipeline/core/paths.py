@@ -6,6 +6,7 @@ ARTIFACTS = Path("artifacts")
 CODE = ARTIFACTS / "code"  # <stage>.txt: what code a stage runs
 RUNS = ARTIFACTS / "runs"  # <stage>/run.json
 PARAMS_CHECKED = ARTIFACTS / "params.txt"
+DECLARED = ARTIFACTS / "declared"  # <stage>.yaml: what weights.yaml says of the files that a stage's params name
 MANIFEST = ARTIFACTS / "manifest"
 MEDIA = MANIFEST / "media.parquet"
 SPLITS = MANIFEST / "splits.parquet"  # which video is for what; no labels

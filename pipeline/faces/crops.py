@@ -91,8 +91,11 @@ class Crops:
         return starts, lengths
 
     def images(self, rows: np.ndarray, pixels: int) -> np.ndarray:
-        """Read and decode crops: uint8 RGB (len(rows), 3, pixels, pixels)."""
-        out = np.empty((len(rows), 3, pixels, pixels), np.uint8)
+        """Read and decode crops: uint8 RGB (len(rows), 3, pixels, pixels), channels last in memory as by the decoder.
+
+        A network's last digit depends on that order, so `decode_crops` has it too.
+        """
+        out = np.empty((len(rows), pixels, pixels, 3), np.uint8).transpose(0, 3, 1, 2)
 
         def fill(place: int) -> None:
             out[place] = decode_crop(self.jpeg(int(rows[place])), pixels)

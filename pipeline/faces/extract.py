@@ -27,7 +27,7 @@ from pipeline.faces.detections import Detections, Detector
 from pipeline.faces.detector import DetectAlign, load_detector
 from pipeline.faces.follow import Follower, SideFollower
 from pipeline.faces.geometry import align
-from pipeline.faces.media import UnreadableMedia, decode_image, read_frames
+from pipeline.faces.media import Frame, UnreadableMedia, decode_image, read_frames, stated_frames
 from pipeline.release.files import LooseStore, Store, join
 from pipeline.release.pack import INDEX, PackStore, is_pack
 from pipeline.tables.manifest import MediaItem
@@ -111,20 +111,25 @@ def cut_face(frame: np.ndarray, faces: Detections, index: int, params: DetectAli
 
 def _video_faces(
     path: Path, sides: list[str], params: DetectAlign, detector: Detector
-) -> Iterator[dict[str, Face | None]]:
-    """For each frame, the face of each side ("" for a video of one person)."""
+) -> Iterator[tuple[Frame, dict[str, Face | None]]]:
+    """Each frame with the face of each side ("" for a video of one person); none where it could not be decoded."""
     follower: Follower | SideFollower | None = None
     for frame in read_frames(path):
-        faces = detector.detect(frame)
+        image = frame.image
+        if image is None:
+            yield frame, dict.fromkeys(sides)
+            continue
+        faces = detector.detect(image)
         if sides == [""]:
             follower = follower or Follower(params.max_gap_frames)
             assert isinstance(follower, Follower)
             chosen = {"": follower.choose(faces)}
         else:
-            follower = follower or SideFollower(frame.shape[1])
+            follower = follower or SideFollower(image.shape[1])
             assert isinstance(follower, SideFollower)
             chosen = follower.choose(faces)
-        yield {side: None if (i := chosen[side]) is None else cut_face(frame, faces, i, params) for side in sides}
+        found = {side: None if (i := chosen[side]) is None else cut_face(image, faces, i, params) for side in sides}
+        yield frame, found
 
 
 def _extract_video(
@@ -134,26 +139,37 @@ def _extract_video(
     source = items[0].paths[0] if items[0].paths else ""
     by_side: dict[str, dict[int, Face | None]] = {item.side: {} for item in items}
     reason = "" if source else "no raw video and no crops of this name"
+    lost: list[int] = []
+    stated = 0
     try:
         if source:
-            for number, faces in enumerate(_video_faces(root / source, list(by_side), params, _detector(params)), 1):
+            for frame, faces in _video_faces(root / source, list(by_side), params, _detector(params)):
+                lost += [frame.number] if frame.image is None else []
                 for side, face in faces.items():
-                    by_side[side][number] = face
+                    by_side[side][frame.number] = face
+            stated = stated_frames(root / source)
     except UnreadableMedia as error:
         reason = str(error)
+    if not reason and not any(by_side.values()):
+        reason = "no frame could be decoded"
     result = {}
     for item in items:
-        rows, failures = by_side[item.side], []
-        decoded = len(rows)
-        if reason or not decoded:
-            failures.append(Failure(item.dataset, item.video, 0, source, reason or "no frame could be decoded", True))
-        elif decoded < item.frames - SHORT_BY_FRAMES:
-            why = f"{decoded} frames decoded, the official list has {item.frames}"
-            failures.append(Failure(item.dataset, item.video, decoded + 1, source, why, False))
-        for frame in range(1, item.frames + 1):
-            rows.setdefault(frame, None)
+        rows = by_side[item.side]
+        losses = [(0, reason)] if reason else list(_losses(len(rows), lost, stated, item.frames))
+        failures = [Failure(item.dataset, item.video, first, source, why, bool(reason)) for first, why in losses]
+        for number in range(1, item.frames + 1):
+            rows.setdefault(number, None)
         result[item] = rows, failures
     return result
+
+
+def _losses(decoded: int, lost: list[int], stated: int, listed: int) -> Iterator[tuple[int, str]]:
+    """What is missing of a video, each with its first frame: frames in it, its end, or what the official list has."""
+    if lost:
+        yield lost[0], f"{len(lost)} of {decoded} frames could not be decoded"
+    if decoded < max(stated, listed) - SHORT_BY_FRAMES:
+        owner = "the container states" if stated >= listed else "the official list has"
+        yield decoded + 1, f"{decoded} frames decoded, {owner} {max(stated, listed)}"
 
 
 def _stamp(path: Path) -> int:
@@ -312,7 +328,7 @@ def extract_some(item: MediaItem, root: Path, params: DetectAlign, limit: int) -
     """The faces of an item's first frames, found as they will be and kept nowhere: to time it by."""
     if item.kind == "video":
         frames = _video_faces(root / item.paths[0], [item.side], params, _detector(params))
-        return [faces[item.side] for faces in itertools.islice(frames, limit)]
+        return [faces[item.side] for _, faces in itertools.islice(frames, limit)]
     store = _release(root)
     images = _listed_images(item, root, store)[:limit]
     rows, _, _ = _extract_images(item, images, store, params)

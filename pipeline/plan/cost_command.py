@@ -28,6 +28,7 @@ from pipeline.plan import throwaway
 from pipeline.plan.measure import Measured, extractor_of
 from pipeline.plan.needs import Known, Need, Sampled, needs_of
 from pipeline.plan.sizes import Media, media, track_rows
+from pipeline.run.dag import dvc_command
 from pipeline.run.parallel import worker_count
 from pipeline.run.progress import Progress
 from pipeline.settings import Params, load_params
@@ -42,12 +43,19 @@ GIGA = 1e9
 def plan(as_json: bool) -> int:
     """Measure, then tell; 1 where the machine has less than the run needs."""
     params = load_params()
+    _ingest()
     found = media(Path(params.data.root))
     needs = needs_of(know(params, found))
     if as_json:
         print(json.dumps({"stages": [asdict(need) for need in needs]}, indent=1))
         return 0
     return tell(needs, found)
+
+
+def _ingest() -> None:
+    """The manifest as the params ask for it: seconds, and it says itself what is wrong with the data."""
+    if subprocess.run([dvc_command(), "repro", "--quiet", "ingest"]).returncode:
+        raise MienError("the data cannot be read; what is wrong stands above")
 
 
 def know(params: Params, found: list[Media]) -> Known:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.core.errors import MienError
 from pipeline.core.graph import dataset_of
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import LABELS, MEDIA, TEMPLATES
@@ -48,9 +47,7 @@ def track_rows(track: str) -> Rows:
 
 
 def media(root: Path) -> list[Media]:
-    """Everything that faces are looked for in, by data set and kind; `MienError` where nothing is ingested yet."""
-    if not MEDIA.is_file():
-        raise MienError(f"{MEDIA} is not there yet; run `dvc repro ingest` first, which takes seconds")
+    """Everything that faces are looked for in, by data set and kind."""
     items = [item for item in media_items(read_parquet(MEDIA)) if item.paths]
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], MediaItem] = {}

@@ -11,8 +11,9 @@ from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
 from pipeline.core.params import read_section
 from pipeline.faces.detector import DetectAlign
-from pipeline.faces.media import UnreadableMedia
-from pipeline.predict.media import Finder, ReadyCrops, find_media
+from pipeline.faces.extract import SHORT_BY_FRAMES
+from pipeline.faces.media import UnreadableMedia, stated_frames
+from pipeline.predict.media import Finder, ReadyCrops, Seen, find_media
 from pipeline.predict.members import SOURCES, TrackModel, load_models, score
 from pipeline.predict.overlay import overlay_picture, overlay_video
 from pipeline.predict.table import Columns, Row, rows_of, write_rows
@@ -23,13 +24,24 @@ TASK_WORDS = {"expression": "expressions", "aus": "action units", "va": "valence
 
 def predict_file(
     source: Path, finder: Finder | ReadyCrops, models: list[TrackModel], columns: Columns, batch: int
-) -> list[Row]:
-    """All rows of one picture, video or folder of crops; `UnreadableMedia` when it cannot be decoded."""
+) -> tuple[list[Row], str]:
+    """All rows of one picture, video or folder of crops, and what of it is lost ("" for nothing).
+
+    `UnreadableMedia` when none of it can be decoded.
+    """
     seen = list(finder.faces(source))
-    if not seen:
-        raise UnreadableMedia("no frame could be decoded")
     scores = score(seen, models, batch) if any(row.face for row in seen) else {}
-    return rows_of(seen, scores, columns)
+    return rows_of(seen, scores, columns), loss_of(source, seen)
+
+
+def loss_of(source: Path, seen: list[Seen]) -> str:
+    """What a damaged video has lost, in a few words."""
+    frames, lost = len(seen), sum(row.lost for row in seen)
+    stated = stated_frames(source) if is_video(source.name) else 0
+    told = [f"{lost} of {frames} frames could not be decoded"] if lost else []
+    if frames < stated - SHORT_BY_FRAMES:
+        told.append(f"it ends after {frames} of the {stated} frames that it states")
+    return "; ".join(told)
 
 
 def tell_sources(models: list[TrackModel]) -> None:
@@ -57,15 +69,19 @@ def predict_all(source: Path, output: Path, overlay: Path | None, crops: bool = 
     unreadable = 0
     for number, path in enumerate(media, 1):
         try:
-            found = predict_file(path, finder, models, columns, batch)
+            found, lost = predict_file(path, finder, models, columns, batch)
         except UnreadableMedia as error:
             unreadable += 1
             print(f"{path}: {error}", file=sys.stderr)
             continue
+        if lost:
+            unreadable += 1
+            print(f"{path}: {lost}", file=sys.stderr)
         rows += found
         faces = sum(row["found"] for row in found)
         frames = len({row["frame"] for row in found})
-        print(f"[{number}/{len(media)}] {path}: {frames} frames, {faces} faces, {len(found) - faces} rows without one")
+        told = f"frames {frames}, faces {faces}, rows without a face {len(found) - faces}"
+        print(f"[{number}/{len(media)}] {path}: {told}", flush=True)
         if overlay:
             write = overlay_video if is_video(path.name) else overlay_picture
             write(path, found, overlay / (path.relative_to(source) if source.is_dir() else path.name))

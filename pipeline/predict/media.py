@@ -13,22 +13,28 @@ from pipeline.core.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_vid
 from pipeline.faces.detector import DetectAlign, load_detector, verified_digest
 from pipeline.faces.extract import Face, cut_face
 from pipeline.faces.follow import Follower
-from pipeline.faces.media import UnreadableMedia, decode_image, frames_per_second, read_frames
+from pipeline.faces.media import UnreadableMedia, decode_image, read_frames
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One row to predict: where it is from and its face, if any; `seconds` is None where nobody knows the rate."""
+    """One row to predict: where it is from and its face, if any.
+
+    `seconds` is None where nobody knows the rate; a frame that could not be decoded is `lost`.
+    """
 
     source: Path
     frame: int
     seconds: float | None
     number: int
     face: Face | None
+    lost: bool = False
 
 
 def find_media(source: Path) -> list[Path]:
     """The picture or video itself, or all below a folder, sorted."""
+    if not source.exists():
+        raise MienError(f"{source}: no such file or folder", exit_code=2)
     inside = sorted(source.rglob("*")) if source.is_dir() else [source]
     found = [path for path in inside if (is_image(path.name) or is_video(path.name)) and path.is_file()]
     if not found:
@@ -54,12 +60,14 @@ class Finder:
             yield from self._picture(source)
 
     def _video(self, source: Path) -> Iterator[Seen]:
-        follower, rate = Follower(self.params.max_gap_frames), frames_per_second(source)
-        for frame, image in enumerate(read_frames(source), 1):
-            found = self.detector.detect(image)
-            chosen = follower.choose(found)
-            face = None if chosen is None else cut_face(image, found, chosen, self.params)
-            yield Seen(source, frame, (frame - 1) / rate, 0, face)
+        follower = Follower(self.params.max_gap_frames)
+        for frame in read_frames(source):
+            face = None
+            if frame.image is not None:
+                found = self.detector.detect(frame.image)
+                chosen = follower.choose(found)
+                face = None if chosen is None else cut_face(frame.image, found, chosen, self.params)
+            yield Seen(source, frame.number, frame.seconds, 0, face, lost=frame.image is None)
 
     def _picture(self, source: Path) -> Iterator[Seen]:
         image = decode_image(source.read_bytes())

@@ -30,7 +30,7 @@ from pipeline.systems.named import system_module
 from pipeline.systems.temporal import build_encoder
 from pipeline.tables.fitted import Fitted, read_fitted
 from pipeline.tables.scores import Tasks
-from pipeline.train.fit import Job
+from pipeline.train.fit import Job, task_weights
 from pipeline.train.infer import predict_images
 
 SOURCES = {"expression": ("expr", "mtl", "lsd"), "aus": ("au", "mtl"), "va": ("va", "mtl")}
@@ -97,10 +97,21 @@ class TemporalMember:
 
 
 @dataclass(frozen=True)
+class TasksApart:
+    """A training that kept the best step of each task apart."""
+
+    by_task: dict[str, FrameMember]
+
+    def __call__(self, faces: Faces) -> Tasks:
+        """Scores (N, ...) of crops, each task by its own network."""
+        return {task: member(faces)[task] for task, member in self.by_task.items()}
+
+
+@dataclass(frozen=True)
 class MeanMember:
     """The mean of several trainings."""
 
-    trainings: list[FrameMember | TemporalMember]
+    trainings: list[FrameMember | TasksApart | TemporalMember]
 
     def __call__(self, faces: Faces) -> Tasks:
         """Scores (N, ...) of crops, by task."""
@@ -136,10 +147,11 @@ def load_track(track: str, tasks: Sequence[str]) -> TrackModel:
     return TrackModel(TRACKS[track], {task: fitted[task] for task in tasks}, names, members)
 
 
-def load_member(track: str, member: str) -> FrameMember | TemporalMember:
+def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalMember:
     """A trained member of a track's ensemble, by the name that it has there."""
     graph, vit = read_section("graph", Graph), read_section("vit", Vit)
-    weights = load_file(SYSTEMS / track / member / "weights.safetensors")
+    folder = SYSTEMS / track / member
+    weights = load_file(folder / "weights.safetensors")
     if member == "feedback" and track in graph.feedback:
         settings = read_section("systems.feedback", feedback.Settings)
         classes = len(TRACKS[track].classes)
@@ -150,12 +162,19 @@ def load_member(track: str, member: str) -> FrameMember | TemporalMember:
         return TemporalMember(extractor, encoder.eval().to(device()), settings.temporal.stride_frames)
     for name, training in graph.trainings.items():
         if (training.track, training.member) == (track, member):
-            module = system_module(training.system)
             job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False)
-            system = module.build(read_section(f"systems.{training.system}", module.Settings), job)
-            system.load_state_dict(weights)
-            return FrameMember(system.eval().to(device()))
+            apart = {task: folder / task_weights(task) for task in job.track.tasks}
+            if all(path.is_file() for path in apart.values()):
+                return TasksApart({t: _frame_member(training.system, job, load_file(p)) for t, p in apart.items()})
+            return _frame_member(training.system, job, weights)
     raise MienError(f"params.yaml: nothing in graph makes {member} of {track}; run `dvc repro`")
+
+
+def _frame_member(system: str, job: Job, weights: dict[str, torch.Tensor]) -> FrameMember:
+    module = system_module(system)
+    built = module.build(read_section(f"systems.{system}", module.Settings), job)
+    built.load_state_dict(weights)
+    return FrameMember(built.eval().to(device()))
 
 
 def score(seen: list[Seen], models: list[TrackModel], batch: int) -> Tasks:

@@ -1,16 +1,18 @@
 """Pictures and videos with what was predicted drawn on them."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
-from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_path
 from pipeline.faces.media import decode_image, frames_per_second, read_frames
 
+TIME_BASE = Fraction(1, 90_000)  # of a video's clock, as MPEG counts
 INK, SHADE, BAR = (255, 255, 255), (30, 30, 30), (90, 200, 250)
 Prediction = dict[str, Any]
 
@@ -67,22 +69,30 @@ def overlay_video(source: Path, rows: list[Prediction], target: Path) -> None:
     for row in rows:
         by_frame.setdefault(row["frame"], []).append(row)
     target = with_ending(target, ".mp4")
-    with atomic_path(target) as temporary:
-        writer = None
-        moving = temporary.with_suffix(".part.mp4")  # OpenCV chooses the container by the suffix
-        try:
-            for number, frame in enumerate(read_frames(source), 1):
-                if writer is None:
-                    size = (frame.shape[1], frame.shape[0])
-                    codec = cv2.VideoWriter.fourcc(*"mp4v")
-                    writer = cv2.VideoWriter(str(moving), codec, frames_per_second(source), size)
-                writer.write(draw(frame, by_frame.get(number, [])))
-        finally:
-            if writer is not None:
-                writer.release()
-        if writer is None or not moving.is_file():
-            raise MienError(f"{target}: the overlay could not be written; check the folder and the free space")
-        moving.replace(temporary)
+    with atomic_path(target) as temporary, av.open(str(temporary), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=Fraction(frames_per_second(source)).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"  # what every browser plays
+        stream.time_base = stream.codec_context.time_base = TIME_BASE
+        shown: np.ndarray | None = None
+        for frame in read_frames(source):
+            shown = frame.image if frame.image is not None else shown  # a lost frame shows the one before it
+            if shown is None:
+                continue
+            drawn = _even(draw(shown, by_frame.get(frame.number, [])))
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = drawn.shape[:2]
+            # a video may change its size on the way
+            drawn = cv2.resize(drawn, (stream.width, stream.height)).astype(np.uint8, copy=False)
+            picture = av.VideoFrame.from_ndarray(drawn, format="bgr24")
+            picture.pts, picture.time_base = round(frame.seconds / TIME_BASE), TIME_BASE
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+    """H.264 wants even sides: a column or a row is repeated where one is odd."""
+    height, width = image.shape[:2]
+    return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
 
 
 def overlay_picture(source: Path, rows: list[Prediction], target: Path) -> None:

@@ -67,7 +67,18 @@ class TrackPage:
             "weights": {task: dict(zip(self.members, how.weights, strict=True)) for task, how in self.fitted.items()},
             "rows": filled["rows"],
             "filled": filled["filled"],
+            "warnings": self.warnings(),
         }
+
+    def warnings(self) -> list[str]:
+        """Trainings that have learnt nothing, and what others did without."""
+        told = []
+        for path in sorted((SYSTEMS / self.name).glob("*/metrics.json")):
+            metrics = json.loads(path.read_text())
+            if not metrics["leaves_baselines"]:
+                told.append(f"{path.parent.name} is no better than a constant or chance")
+            told += [f"{path.parent.name} does without {lack}" for lack in metrics.get("without", [])]
+        return told
 
     def pictures(self) -> list[str]:
         """Confusion matrix, per-class F1 and scatter, as far as the track has the task."""

@@ -1,6 +1,7 @@
 """How every stage and command ends: an error the user is meant to see is one line, not a traceback."""
 
 import atexit
+import errno
 import os
 import sys
 import threading
@@ -10,6 +11,16 @@ from typing import NoReturn
 
 from pipeline.core.errors import MienError
 from pipeline.run.environment import prepare
+
+# Errors of the system that are nobody's bug, each with its mend.
+THE_MACHINE_S = {
+    errno.ENOSPC: "free some space and run again, it goes on where it stopped",
+    errno.EDQUOT: "free some space and run again, it goes on where it stopped",
+    errno.EACCES: "give this user the right to it, or choose another place",
+    errno.EPERM: "give this user the right to it, or choose another place",
+    errno.EROFS: "the place is mounted read-only: choose another",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+}
 
 
 def run_main(main: Callable[[], int | None]) -> None:
@@ -34,6 +45,14 @@ def _exit_code(main: Callable[[], int | None]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if os.environ.get("MIEN_DEBUG") or error.errno not in THE_MACHINE_S:
+            raise
+        print(f"error: {error.filename or 'the disk'}: {error.strerror}; {THE_MACHINE_S[error.errno]}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

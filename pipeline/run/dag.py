@@ -1,6 +1,7 @@
 """The graph, read from DVC: the only definition of what depends on what."""
 
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ import networkx as nx
 from dvc.repo import Repo
 
 from pipeline.core.errors import MienError
+
+
+def dvc_command() -> str:
+    """The `dvc` of this environment, whatever the shell's PATH says."""
+    return str(Path(sys.executable).parent / "dvc")
 
 
 def stage_order(root: Path | None = None, until: Sequence[str] = ()) -> dict[str, list[str]]:

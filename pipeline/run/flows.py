@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from httpx import HTTPError
@@ -22,12 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
-from pipeline.run.dag import stage_order
-
-
-def dvc_command() -> str:
-    """The `dvc` of this environment, whatever the shell's PATH says."""
-    return str(Path(sys.executable).parent / "dvc")
+from pipeline.run.dag import dvc_command, stage_order
 
 
 def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:

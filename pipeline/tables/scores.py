@@ -1,5 +1,6 @@
 """From scores to the official metric: labels of an axis, decisions, and predictions as Parquet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.core.parquet import array_column, column_array, read_parquet, writ
 
 KEYS = ("split", "video", "base_video", "frame", "ordinal", "image")
 Tasks = dict[str, np.ndarray]
+BASELINE_DRAWS = 100
+JUDGING_GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def task_arrays(track: str, table: pa.Table) -> Tasks:
@@ -32,6 +35,26 @@ def decide(scores: Tasks, au_thresholds: np.ndarray | float = 0.5) -> Tasks:
     return decided
 
 
+def best_thresholds(labels: np.ndarray, scores: np.ndarray, grid: Sequence[float]) -> tuple[float, ...]:
+    """For each AU the grid threshold with the best F1; the one nearest to 0.5 among equals."""
+    valid = (labels >= 0).all(axis=1)
+    truth = labels[valid] == 1
+    ordered = sorted(grid, key=lambda t: (abs(t - 0.5), t))
+    guesses = scores[valid][None] >= np.array(ordered)[:, None, None]
+    hits = (guesses & truth).sum(axis=1)
+    f1 = 2 * hits / np.maximum(guesses.sum(axis=1) + truth.sum(axis=0), 1)
+    return tuple(ordered[i] for i in f1.argmax(axis=0))
+
+
+def judged_decisions(labels: Tasks, scores: Tasks) -> Tasks:
+    """What a training is judged by: AUs at the thresholds that suit it best on a coarse grid, as an ensemble has them.
+
+    At one half, a network whose loss weighs active units up to 37 times (EMMA) would be judged by that weight.
+    """
+    limits = np.array(best_thresholds(labels["aus"], scores["aus"], JUDGING_GRID)) if "aus" in labels else 0.5
+    return decide(scores, limits)
+
+
 def official_score(track: str, labels: Tasks, decided: Tasks) -> metrics.Score:
     """The track's official metric under its masks."""
     tasks = TRACKS[track].tasks
@@ -48,6 +71,27 @@ def baselines(track: str, labels: Tasks) -> dict[str, float]:
         "constant": metrics.constant_baseline(track, truth)["score"],
         "chance": metrics.chance_baseline(track, truth)["score"],
     }
+
+
+def recordings(axis: pa.Table, track: str) -> np.ndarray:
+    """The recording of each row: its base video; LSD's pictures have none, each is its own."""
+    return np.arange(len(axis)) if track == "lsd" else axis["base_video"].to_numpy()
+
+
+def leaves_baselines(track: str, labels: Tasks, decided: Tasks, groups: np.ndarray) -> bool:
+    """Whether a score is above the best constant and chance beyond doubt.
+
+    The low end of its 95 % bootstrap interval over recordings decides; where there is one recording alone, the score.
+    """
+
+    def score(rows: np.ndarray) -> float:
+        part = ({task: values[rows] for task, values in tasks.items()} for tasks in (labels, decided))
+        return official_score(track, *part)["score"]
+
+    low, _ = metrics.bootstrap_interval(score, groups, seed=0, draws=BASELINE_DRAWS)
+    if np.isnan(low):
+        low = official_score(track, labels, decided)["score"]
+    return low > max(baselines(track, labels).values())
 
 
 def fill_missing(axis: pa.Table, scores: Tasks, present: np.ndarray) -> Tasks:

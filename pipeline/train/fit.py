@@ -7,13 +7,13 @@ one loop (`loop.py`, read that next) and `write_results` leaves weights, predict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from models.system import Batch, Trainee
-from pipeline.abaw.tracks import Track
+from pipeline.abaw.tracks import TRACK_OF_TASK, Track
 from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
@@ -22,9 +22,18 @@ from pipeline.core.params import Section
 from pipeline.core.paths import ARTIFACTS
 from pipeline.core.tensors import save_tensors
 from pipeline.tables.curves import write_curve
-from pipeline.tables.scores import Tasks, baselines, decide, fill_missing, official_score, write_predictions
+from pipeline.tables.scores import (
+    Tasks,
+    baselines,
+    fill_missing,
+    judged_decisions,
+    leaves_baselines,
+    official_score,
+    recordings,
+    write_predictions,
+)
 from pipeline.train.data import Axis
-from pipeline.train.loop import Loop, train
+from pipeline.train.loop import OFFICIAL, Loop, train
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
 from pipeline.train.views import Augment
@@ -44,11 +53,15 @@ class Judged(Protocol):
 
 
 class Train(Section):
-    """How one system is trained: sampling, augmentation, optimiser, and how often it is judged."""
+    """How one system is trained: sampling, augmentation, optimiser, and how it is judged.
+
+    `best_of`: the step that is kept is the best of the official metric, or of each task apart (EMMA's authors).
+    """
 
     balance: float = Field(ge=0, le=1)
     evaluate_every_steps: int = Field(ge=1)
     patience_evaluations: int = Field(default=0, ge=0)
+    best_of: Literal["sum", "each_task"] = "sum"
     augment: Augment
     optimise: Optimise
 
@@ -123,7 +136,7 @@ def seed_weights(settings: Finetune) -> None:
 
 def judge(track: str, axis: Axis, labels: Tasks, scores: Tasks) -> dict:
     """Official metric on a whole axis, frames without a face filled in."""
-    return official_score(track, labels, decide(fill_missing(axis.table, scores, axis.present)))
+    return official_score(track, labels, judged_decisions(labels, fill_missing(axis.table, scores, axis.present)))
 
 
 def validation_score(made: Recipe, scores: Tasks) -> dict:
@@ -138,17 +151,11 @@ def best_scores(made: Recipe, module: Trainee) -> Tasks:
 
 
 def validation_scores(made: Recipe, module: Trainee) -> Tasks:
-    """Scores of the whole validation axis: the judged rows, then the rest, whether or not the first are known.
-
-    Always in these two parts, since a score's last digit may depend on what else is in its batch.
-    """
+    """Scores of the whole validation axis: those of the best step where they hold all its faces, else predicted now."""
     axis, judged = made.data.validation, made.data.judged
-    rest = axis.only(~judged.present)
-    scores = best_scores(made, module)
-    if not rest.present.any():
-        return scores
-    others = made.scores(module, rest)
-    return {task: np.where(rest.present[:, None], others[task], values) for task, values in scores.items()}
+    if (axis.present == judged.present).all():
+        return best_scores(made, module)
+    return made.scores(module, axis)  # all in one: a score's last digit may depend on what else is in its batch
 
 
 class _Judging:
@@ -158,10 +165,13 @@ class _Judging:
         self.made = made
         self.last: Tasks = {}
 
-    def evaluate(self, module: Trainee) -> float:
-        """The official metric."""
+    def evaluate(self, module: Trainee) -> dict[str, float]:
+        """The official metric, and that of each task where its own best step is wanted."""
         self.last = self.made.scores(module, self.made.data.judged)
-        return validation_score(self.made, self.last)["score"]
+        found = validation_score(self.made, self.last)
+        apart = self.made.train.best_of == "each_task" and len(self.last) > 1
+        tracks = [TRACK_OF_TASK[task] for task in self.last if apart]
+        return {OFFICIAL: found["score"]} | {f"{OFFICIAL}_{track}": found[track]["score"] for track in tracks}
 
     def keep(self) -> None:
         """The last evaluation was the best."""
@@ -194,17 +204,43 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
 def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
     """Write weights, predictions of validation and test, metrics and curve; returns the metrics."""
     data = made.data
-    validation = validation_scores(made, module)
-    for name, axis, scores in (
-        ("validation", data.validation, validation),
-        ("test", data.test, made.scores(module, data.test)),
-    ):
-        write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
-    metrics = judge(data.track, data.validation, data.validation_labels, validation)
-    metrics |= {"baselines": baselines(data.track, data.validation_labels)}
-    if made.without:
-        metrics["without"] = list(made.without)
+    validation, test = validation_scores(made, module), made.scores(module, data.test)
     save_tensors(out / "weights.safetensors", module.state_dict())
+    for task in validation:
+        if state := loop.bests.get(f"{OFFICIAL}_{TRACK_OF_TASK[task]}"):
+            module.load_state_dict(state)
+            save_tensors(out / task_weights(task), state)
+            validation[task] = made.scores(module, data.validation)[task]
+            test[task] = made.scores(module, data.test)[task]
+            module.load_state_dict(loop.bests[OFFICIAL])
+    for name, axis, scores in (("validation", data.validation, validation), ("test", data.test, test)):
+        write_predictions(out / f"{name}.parquet", axis.table, scores, axis.present)
+    metrics = judged_metrics(made, validation)
     write_curve(out / "curve.csv", loop.history)
     write_json(out / "metrics.json", metrics)
     return metrics
+
+
+def task_weights(task: str) -> str:
+    """The file of the weights of a task's own best step, where it was kept apart."""
+    return f"weights-{task}.safetensors"
+
+
+def judged_metrics(made: Recipe, validation: Tasks) -> dict:
+    """The official metric of validation beside the baselines, whether it leaves them, and what the system lacks."""
+    axis, labels, track = made.data.validation, made.data.validation_labels, made.data.track
+    decided = judged_decisions(labels, fill_missing(axis.table, validation, axis.present))
+    found = official_score(track, labels, decided) | {
+        "baselines": baselines(track, labels),
+        "leaves_baselines": leaves_baselines(track, labels, decided, recordings(axis.table, track)),
+    }
+    return found | ({"without": list(made.without)} if made.without else {})
+
+
+def verdict(metrics: dict) -> str:
+    """The score in a line for the terminal; a system that has learnt nothing is told from one that has."""
+    constant, chance = (metrics["baselines"][name] for name in ("constant", "chance"))
+    told = f"validation {metrics['score']:.3f}; best constant {constant:.3f}, chance {chance:.3f}"
+    if not metrics["leaves_baselines"]:
+        told += "\nwarning: no better than these; give it more passes, another rate, or leave it out of the ensemble"
+    return told + "".join(f"\nwithout {lack}" for lack in metrics.get("without", []))

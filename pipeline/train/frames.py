@@ -3,6 +3,7 @@
 from typing import cast
 
 from models.system import System
+from pipeline.faces.media import decode_image
 from pipeline.train.data import TrackData
 from pipeline.train.fit import Batches, Job, Recipe, Train
 from pipeline.train.further import further_faces
@@ -13,6 +14,7 @@ from pipeline.train.views import augmenter
 def frame_recipe(system: System, train: Train, job: Job) -> tuple[Recipe, TrackData]:
     """The plain recipe of a frame-wise system, labelled faces alone, and the data behind it for a system to add to."""
     data = TrackData(job.track.name, system.pixels, train.balance, job.fold)
+    tell_enlarged(data)
     data.further = further_faces(job.further, job.track, data.pixels, train.balance, job.needs)
     recipe = Recipe(
         module=system,
@@ -28,3 +30,15 @@ def frame_recipe(system: System, train: Train, job: Job) -> tuple[Recipe, TrackD
 def labelled_batches(data: TrackData, size: int) -> Batches:
     """Batches of labelled faces, as balanced as params ask."""
     return lambda generator, step: data.batch(generator, size)
+
+
+def tell_enlarged(data: TrackData) -> None:
+    """Say so where the crops are smaller than what the network sees: enlarging adds nothing."""
+    if not len(data.crops):
+        return
+    side = max(decode_image(data.crops.jpeg(0)).shape[:2])
+    if side < data.pixels:
+        print(
+            f"warning: the crops of {data.crops.dataset} have {side} pixels and the network sees {data.pixels}: "
+            "they are enlarged; detect_align.source and crop_pixels decide what they are cut from, and how large"
+        )

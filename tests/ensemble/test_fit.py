@@ -10,7 +10,6 @@ from pipeline.core.errors import MienError
 from pipeline.ensemble.fit import (
     Ensemble,
     Timeline,
-    best_thresholds,
     combine,
     combined,
     combined_tasks,
@@ -20,7 +19,7 @@ from pipeline.ensemble.fit import (
 )
 from pipeline.settings import load_params
 from pipeline.tables.fitted import Fitted, as_json, thresholds_of
-from pipeline.tables.scores import decide, official_score
+from pipeline.tables.scores import best_thresholds, decide, official_score
 
 VIDEOS = 10
 FRAMES = 40

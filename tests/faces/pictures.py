@@ -1,8 +1,11 @@
 """Pictures and videos made on the spot, and where the landmarks of a face must lie."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import simplejpeg
@@ -24,6 +27,24 @@ def write_video(path: Path, frames: Sequence[np.ndarray]) -> Path:
     for frame in frames:
         writer.write(frame)
     writer.release()
+    return path
+
+
+def write_h264(path: Path, times: list[int], **settings: Any) -> Path:
+    """A video of 128 x 64 whose frames have a white left upper quarter and a level of grey each; times in 1/100 s."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream("libx264", rate=25, options={"g": "4", "bf": "2", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        stream.time_base = Fraction(1, 100)
+        for name, value in settings.items():
+            setattr(stream.codec_context, name, value)
+        for number, time in enumerate(times):
+            image = np.full((64, 128, 3), 10 * number % 200, np.uint8)
+            image[:32, :64] = 255
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = time, Fraction(1, 100)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
     return path
 
 

@@ -12,7 +12,7 @@ import simplejpeg
 from pipeline.core.errors import MienError
 from pipeline.core.parquet import CROP_ROWS, read_shards, write_parquet
 from pipeline.faces import crops as crops_module
-from pipeline.faces.crops import Crops, decode_crop
+from pipeline.faces.crops import Crops, decode_crop, decode_crops
 from pipeline.faces.extract import FACES_SCHEMA
 
 LENGTHS = {"a": 700, "b/c": 3, "d": 300, "none": 4}
@@ -61,6 +61,8 @@ def test_every_crop_is_the_one_that_arrow_reads(faces):
     rows = order[:40]
     images = np.stack([decode_crop(data, 8) for data in whole["jpeg"].take(rows).to_pylist()])
     assert (crops.images(rows, 8) == images).all()
+    jpegs = [crops.jpeg(int(row)) for row in rows]
+    assert crops.images(rows, 8).strides == decode_crops(jpegs, 8).strides == (192, 1, 24, 3)  # channels last
     assert len(Crops("none.parquet", faces / "x")) == 0
     one = Crops("d.parquet", faces / "x")
     assert one.jpeg(0) == face("d", 2) and one.table["video"].unique().to_pylist() == ["d"]

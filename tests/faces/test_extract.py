@@ -14,7 +14,7 @@ from pipeline.core.errors import MienError
 from pipeline.faces.detector import DetectAlign
 from pipeline.faces.extract import Extracted, Failure, by_source, check_bound, extract, shard_name
 from pipeline.faces.geometry import align
-from pipeline.faces.media import decode_image, read_frames
+from pipeline.faces.media import Frame, decode_image, read_frames
 from pipeline.release.files import LooseStore
 from pipeline.tables.manifest import MediaItem
 from tests.faces.pictures import GREY, jpeg_of, write_video
@@ -132,7 +132,7 @@ def test_two_people_of_one_recording_in_one_pass(release, params, astronaut, mon
     write_video(release / "45.avi", [both, both])
     passes: list[Path] = []
 
-    def counted(path: Path) -> Iterator[np.ndarray]:
+    def counted(path: Path) -> Iterator[Frame]:
         passes.append(path)
         return read_frames(path)
 
@@ -263,3 +263,21 @@ def test_people_of_one_recording_are_one_source_and_shards_have_names_of_their_o
     assert len(groups) == 4
     names = [shard_name(item) for group in groups for item in group]
     assert len(set(names)) == 5 and "extra/p.0000004.parquet" in names and "aff-wild2/45_left.parquet" in names
+
+
+def test_what_a_damaged_video_lost_is_recorded(release, params, astronaut, monkeypatch):
+    """Frames two and three do not decode, the container states twelve, the list has four."""
+    write_video(release / "v.avi", [astronaut] * 5)
+
+    def damaged(path: Path) -> Iterator[Frame]:
+        for frame in read_frames(path):
+            yield Frame(frame.number, frame.seconds, None) if frame.number in (2, 3) else frame
+
+    monkeypatch.setattr("pipeline.faces.extract.read_frames", damaged)
+    monkeypatch.setattr("pipeline.faces.extract.stated_frames", lambda path: 12)
+    (shard,) = run([video_item("9", "v.avi", 4)], release, params)
+    assert rows_of(shard)["found"].to_pylist() == [True, False, False, True, True]
+    assert [(failure.frame, failure.reason, failure.whole) for failure in shard.failures] == [
+        (2, "2 of 5 frames could not be decoded", False),
+        (6, "5 frames decoded, the container states 12", False),
+    ]

@@ -1,11 +1,16 @@
-"""Pictures and videos: whole ones and damaged ones."""
+"""Pictures and videos: whole ones and damaged ones, and all that a container may say of how they are shown."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import cv2
 import numpy as np
 import pytest
 
-from pipeline.faces.media import UnreadableMedia, decode_image, frames_per_second, read_frames
-from tests.faces.pictures import GREY, jpeg_of, write_video
+from pipeline.faces.media import Frame, UnreadableMedia, decode_image, frames_per_second, read_frames, stated_frames
+from tests.faces.pictures import GREY, jpeg_of, write_h264, write_video
 
 
 def test_decode_image_gives_bgr(astronaut):
@@ -20,9 +25,10 @@ def test_decode_image_gives_bgr(astronaut):
     [
         (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: data[:2], "truncated"),
+        (lambda data: data[: len(data) // 2] + b"\xff\xd9", "truncated"),
         (lambda data: b"", "empty"),
         (lambda data: b"this is no picture", "not a decodable picture"),
-        (lambda data: b"\xff\xd8\xff\xd9", "not a decodable picture"),
+        (lambda data: b"\xff\xd8\xff\xd9", "truncated or damaged"),
         (lambda data: b"\x89PNG\r\n\x1a\n" + data[8:40], "not a decodable picture"),
     ],
 )
@@ -31,11 +37,116 @@ def test_damaged_pictures_are_told(astronaut, damage, reason):
         decode_image(damage(jpeg_of(astronaut)))
 
 
+def test_bytes_behind_the_end_of_a_jpeg_are_no_harm(astronaut):
+    data = jpeg_of(astronaut)
+    assert np.array_equal(decode_image(data + bytes(5000)), decode_image(data))
+
+
+def test_a_picture_that_asks_for_too_much_is_refused_by_its_header(astronaut):
+    _, png = cv2.imencode(".png", astronaut)
+    huge_png = png.tobytes()[:16] + (40_000).to_bytes(4, "big") * 2 + png.tobytes()[24:]
+    jpeg = jpeg_of(astronaut)
+    size = jpeg.index(b"\xff\xc0") + 5  # the frame header's height and width
+    huge_jpeg = jpeg[:size] + (30_000).to_bytes(2, "big") * 2 + jpeg[size + 4 :]
+    for data, side in ((huge_png, 40_000), (huge_jpeg, 30_000)):
+        with pytest.raises(UnreadableMedia, match=f"{side}x{side} pixels, more than 100 million"):
+            decode_image(data)
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def shown(frames: Sequence[Frame]) -> list[np.ndarray]:
+    return [frame.image for frame in frames if frame.image is not None]
+
+
+def with_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """The same video under another display matrix: nine numbers of its track's header, 16.16."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    for offset, value in ((0, a), (4, b), (12, c), (16, d)):
+        data[place + offset : place + offset + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def white_corner(image: np.ndarray) -> str:
+    """Where the white quarter stands."""
+    rows, columns = np.nonzero(image[..., 0] > 200)
+    height, width = image.shape[:2]
+    return ("upper " if rows.mean() < height / 2 else "lower ") + ("left" if columns.mean() < width / 2 else "right")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner", "shape"),
+    [
+        ((1, 0, 0, 1), "upper left", (64, 128)),
+        ((-1, 0, 0, 1), "upper right", (64, 128)),  # a mirror
+        ((1, 0, 0, -1), "lower left", (64, 128)),
+        ((-1, 0, 0, -1), "lower right", (64, 128)),  # half a turn
+        ((0, 1, -1, 0), "upper right", (128, 64)),  # a quarter turn, clockwise
+        ((0, -1, 1, 0), "lower left", (128, 64)),
+        ((0, 1, 1, 0), "upper left", (128, 64)),  # a quarter turn and a mirror
+    ],
+)
+def test_a_video_is_seen_as_players_show_it(tmp_path, matrix, corner, shape):
+    (frame, *_) = read_frames(with_matrix(write_h264(tmp_path / "v.mp4", [0, 4, 8]), *matrix))
+    assert frame.image is not None and frame.image.shape[:2] == shape and white_corner(frame.image) == corner
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    path = write_h264(tmp_path / "v.mp4", [0, 4], sample_aspect_ratio=Fraction(4, 3))
+    assert {image.shape for image in shown(list(read_frames(path)))} == {(64, 171, 3)}
+
+
+def test_a_frame_has_its_own_time(tmp_path):
+    times = [0, 4, 32, 36, 120]
+    frames = list(read_frames(write_h264(tmp_path / "v.mp4", times)))
+    assert [round(frame.seconds * 100) for frame in frames] == times and len(shown(frames)) == 5
+
+
+def test_frames_behind_a_damaged_one_keep_their_numbers(tmp_path):
+    path = write_h264(tmp_path / "v.mp4", [4 * n for n in range(24)])
+    whole = shown(list(read_frames(path)))
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for place, size in packets[13:16]:
+        assert place is not None
+        data[place : place + size] = bytes(size)
+    path.write_bytes(bytes(data))
+    frames = list(read_frames(path))
+    assert [frame.number for frame in frames] == list(range(1, 25))
+    lost = [frame.number for frame in frames if frame.image is None]
+    assert lost and lost[0] > 1 and lost[-1] < 24 and len(lost) < 12
+    first, *_, last = shown(frames)
+    assert np.array_equal(last, whole[-1]) and np.array_equal(first, whole[0])
+
+
+def test_a_video_that_is_cut_short_states_more_than_it_has(tmp_path):
+    path = write_h264(tmp_path / "v.mp4", [4 * n for n in range(24)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    assert 0 < len(shown(list(read_frames(path)))) < 24 == stated_frames(path)
+
+
+def test_a_name_is_no_protocol_and_a_playlist_no_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:").mkdir()
+    path = write_h264(tmp_path / "v.mp4", [0, 4])
+    odd = path.rename(tmp_path / "http:" / "what? a:b%20.mp4").relative_to(tmp_path)
+    assert len(list(read_frames(odd))) == 2
+    Path("list.mp4").write_text(f"ffconcat version 1.0\nfile '{odd}'\n")
+    with pytest.raises(UnreadableMedia, match=r"playlist|no decodable"):
+        list(read_frames(Path("list.mp4")))
+
+
 def test_read_frames(tmp_path, astronaut):
     frames = list(read_frames(write_video(tmp_path / "v.avi", [astronaut, GREY])))
-    assert [frame.shape for frame in frames] == [astronaut.shape] * 2
-    assert np.abs(frames[0].astype(int) - astronaut).mean() < 6 and np.abs(frames[1].astype(int) - 128).mean() < 2
-    assert frames_per_second(tmp_path / "v.avi") == pytest.approx(30)
+    assert [(frame.number, round(frame.seconds, 3)) for frame in frames] == [(1, 0.0), (2, 0.033)]
+    first, second = shown(frames)
+    assert first.shape == second.shape == astronaut.shape
+    assert np.abs(first.astype(int) - astronaut).mean() < 6 and np.abs(second.astype(int) - 128).mean() < 2
+    assert frames_per_second(tmp_path / "v.avi") == pytest.approx(30) and stated_frames(tmp_path / "v.avi") == 2
 
 
 @pytest.mark.parametrize(("data", "reason"), [(None, "missing"), (b"", "empty"), (b"garbage" * 99, "no decodable")])

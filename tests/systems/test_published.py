@@ -183,7 +183,7 @@ def test_a_graph_needs_no_encoder_of_ours(published, root):
     """One training from a published file, no pretraining: params are in order and nothing depends on artifacts/mae."""
     tree = yaml.safe_load((root / "params.yaml").read_text())
     line = tree["graph"]["trainings"]["cotex-lsd"] | {"needs": ["artifacts/faces/lsd"] * 3}
-    empty: dict[str, Any] = {key: {} for key in ("encoders", "features", "pool_labellers", "feedback")}
+    empty: dict[str, Any] = {key: {} for key in ("external", "encoders", "features", "pool_labellers", "feedback")}
     tree["graph"] = empty | {
         "tracks": ["lsd"],
         "au_teachers": [],
@@ -196,7 +196,8 @@ def test_a_graph_needs_no_encoder_of_ours(published, root):
     shutil.copy(root / "dvc.yaml", "dvc.yaml")
     params = load_params()
     deps = stage_deps("finetune@cotex-lsd")
-    assert Path("weights.yaml") in deps and not any(path.is_relative_to(ENCODER) for path in deps)
+    assert Path("artifacts/declared/finetune@cotex-lsd.yaml") in deps
+    assert not any(path.is_relative_to(ENCODER) for path in deps)
     needs = [Path(path) for path in params.graph.trainings["cotex-lsd"].needs]
     assert recipe("cotex", "lsd", params, needs).module
 

@@ -11,6 +11,7 @@ from pipeline.tables.scores import (
     baselines,
     decide,
     fill_missing,
+    leaves_baselines,
     official_score,
     read_predictions,
     write_predictions,
@@ -131,3 +132,22 @@ def test_baselines():
     assert 0 < found["chance"] < 0.2
     everything = {"expression": labels, "aus": np.ones((8, 12), int), "va": np.zeros((8, 2))}
     assert baselines("mtl", everything)["constant"] == pytest.approx(found["constant"] + 1.0)
+
+
+@pytest.mark.parametrize(("right", "leaves"), [(1.0, True), (0.5, True), (0.125, False), (0.0, False)])
+def test_what_has_learnt_something_is_told_from_what_has_not(right, leaves):
+    """Twenty recordings of forty frames: `right` of the guesses are, the others are drawn."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 8, 800)
+    guesses = np.where(generator.random(800) < right, labels, generator.integers(0, 8, 800))
+    groups = np.repeat(np.arange(20), 40)
+    assert leaves_baselines("expr", {"expression": labels}, {"expression": guesses}, groups) == leaves
+    constant = np.full(800, 3)
+    assert not leaves_baselines("expr", {"expression": labels}, {"expression": constant}, groups)
+
+
+def test_one_recording_is_judged_by_its_score():
+    labels = np.arange(64) % 8
+    one = np.zeros(64)
+    assert leaves_baselines("expr", {"expression": labels}, {"expression": labels}, one)
+    assert not leaves_baselines("expr", {"expression": labels}, {"expression": np.zeros(64, int)}, one)

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.jobs import recipe
-from pipeline.tables.scores import Tasks, official_score
+from pipeline.tables.scores import Tasks, read_predictions
 from pipeline.train.data import Axis, judged_rows
-from pipeline.train.fit import best_scores, fit, judge, seed_weights, validation_score, validation_scores, write_results
+from pipeline.train.fit import best_scores, fit, judge, seed_weights, write_results
 
 
 def labels_of(track: str, generator: np.random.Generator, rows: int) -> Tasks:
@@ -55,28 +56,22 @@ def counted(made: Any) -> list[np.ndarray]:
     return shown
 
 
-def test_the_best_steps_scores_are_published_without_predicting_again(mini, tiny, tmp_path):
+@pytest.mark.parametrize("every", [True, False])
+def test_the_best_steps_scores_are_published_without_predicting_again(mini, tiny, tmp_path, every):
+    """Where they hold all faces; a process that has not seen the best step predicts them, to the same bytes."""
     seed_weights(tiny.finetune)
     made = recipe("vit", "au", tiny)
     data = cast(Any, made.data)
-    data.judged = data.validation.only(np.arange(len(data.validation)) % 2 == 0)
+    data.judged = data.validation if every else data.validation.only(np.arange(len(data.validation)) % 2 == 0)
     shown = counted(made)
     module, training = fit("vit", made, tiny.finetune, tmp_path / "work", lambda metrics, step: None)
-    assert len(shown) == 2  # evaluations
-    (tmp_path / "a").mkdir()
-    write_results(tmp_path / "a", made, module, training)
-    rest, test = shown[2:]
-    assert (
-        not (rest & data.judged.present).any()
-        and (rest | data.judged.present).tolist() == data.validation.present.tolist()
-    )
-    assert test.tolist() == data.test.present.tolist()
-
-    # a process that has not seen the best step predicts anew, to the same bytes
-    made.best = None
-    (tmp_path / "b").mkdir()
-    write_results(tmp_path / "b", made, module, training)
-    assert len(shown) == 2 + 2 + 3
+    assert [rows.tolist() for rows in shown] == [data.judged.present.tolist()] * 2  # evaluations
+    for folder, calls in (("a", 1 if every else 2), ("b", 2)):
+        shown.clear()
+        (tmp_path / folder).mkdir()
+        write_results(tmp_path / folder, made, module, training)
+        assert len(shown) == calls and shown[-1].tolist() == data.test.present.tolist()
+        made.best = None
     for name in ("validation.parquet", "test.parquet", "metrics.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -93,20 +88,24 @@ def test_scores_of_a_later_step_are_not_taken_for_the_best_ones(mini, tiny, tmp_
     assert best_scores(made, module) is made.best
 
 
-def test_validation_scores_hold_all_faces(mini, tiny):
+def test_each_task_may_keep_its_own_best_step(mini, tiny, tmp_path, monkeypatch):
+    """Valence and arousal are best at the first evaluation, the rest and the sum at the second."""
     seed_weights(tiny.finetune)
     made = recipe("vit", "mtl", tiny)
-    data, module = cast(Any, made.data), made.module.eval()
-    with torch.no_grad():
-        whole = made.scores(module, data.validation)
-        data.judged = data.validation.only(np.arange(len(data.validation)) > 2)
-        parts = validation_scores(made, module)
-    for task, values in whole.items():
-        np.testing.assert_allclose(parts[task], values, atol=1e-6)
-    assert set(validation_score(made, whole)) == set(
-        official_score(
-            "mtl",
-            data.validation_labels,
-            {"expression": np.zeros(6, int), "aus": np.zeros((6, 12), int), "va": np.zeros((6, 2))},
-        )
-    )
+    made.train = made.train.model_copy(update={"best_of": "each_task"})
+    told = [(0.5, 0.9, 0.1, 0.1), (0.9, 0.2, 0.3, 0.4)]
+    scripted = iter([{"score": s, "va": {"score": v}, "expr": {"score": e}, "au": {"score": a}} for s, v, e, a in told])
+    monkeypatch.setattr("pipeline.train.fit.validation_score", lambda *_: next(scripted))
+    module, training = fit("vit", made, tiny.finetune, tmp_path / "work", lambda metrics, step: None)
+    assert set(training.bests) == {"score", "score_va", "score_expr", "score_au"}
+    sums = made.scores(module, made.data.validation)
+    write_results(tmp_path, made, module, training)
+    found = read_predictions(tmp_path / "validation.parquet", "mtl")[1]
+    for task in ("expression", "aus"):
+        assert np.array_equal(found[task], sums[task], equal_nan=True)
+    assert not np.array_equal(found["va"], sums["va"], equal_nan=True)
+    own = load_file(tmp_path / "weights-va.safetensors")
+    assert all(torch.equal(own[name], tensor) for name, tensor in training.bests["score_va"].items())
+    whole = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(whole[name], tensor) for name, tensor in training.bests["score"].items())
+    assert [row["score_va"] for row in training.history if "score_va" in row] == [0.9, 0.2]

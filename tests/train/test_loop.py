@@ -45,9 +45,9 @@ def jitter(batch: Batch) -> Batch:
 
 
 @torch.no_grad()
-def evaluate(module: Trainee) -> float:
+def evaluate(module: Trainee) -> dict[str, float]:
     assert not module.training
-    return -float(module.losses({"x": torch.ones(4, 4) * 0.5})["square"])
+    return {"score": -float(module.losses({"x": torch.ones(4, 4) * 0.5})["square"])}
 
 
 def training(folder: Path, **changes: Any) -> Loop:
@@ -127,9 +127,9 @@ def test_the_best_step_is_returned(tmp_path):
     scores = iter([0.1, 0.7, 0.7, 0.3])
     seen: list[dict[str, Tensor]] = []
 
-    def judge(module: Trainee) -> float:
+    def judge(module: Trainee) -> dict[str, float]:
         seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
-        return next(scores)
+        return {"score": next(scores)}
 
     run = training(tmp_path, evaluate=judge, evaluate_every=3)
     state = train(run).state_dict()
@@ -137,6 +137,25 @@ def test_the_best_step_is_returned(tmp_path):
     assert [row["step"] for row in run.history if "score" in row] == [3, 6, 9, 12]
     matches = [all(torch.equal(step[name], state[name]) for name in state) for step in seen]
     assert matches == [False, True, False, False]  # the first of equals
+
+
+def test_each_score_that_is_asked_for_has_a_best_step_of_its_own(tmp_path):
+    scores = [(0.1, 0.9), (0.7, 0.2), (0.5, 0.3), (0.6, 0.1)]
+    seen: list[dict[str, Tensor]] = []
+
+    def judge(module: Trainee) -> dict[str, float]:
+        seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
+        score, other = scores[len(seen) - 1]
+        return {"score": score, "score_va": other}
+
+    settings: dict[str, Any] = {"evaluate": judge, "evaluate_every": 3, "checkpoint_seconds": 1e-9}
+    with pytest.raises(Killed):
+        train(training(tmp_path, batches=killed_at(7), **settings))
+    run = training(tmp_path, **settings)  # a killed run has not forgotten the first of them
+    state = train(run).state_dict()
+    assert len(seen) == 4 and set(run.bests) == {"score", "score_va"}
+    assert all(torch.equal(state[name], seen[1][name]) for name in state)
+    assert all(torch.equal(run.bests["score_va"][name], seen[0][name]) for name in state)
 
 
 def first_weight(module: Any) -> Tensor:

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")
 # --- patience --------------------------------------------------------------------------------------------------------
 
 
-def scripted(scores: list[float], seen: list[dict[str, Tensor]]) -> Callable[[Trainee], float]:
+def scripted(scores: list[float], seen: list[dict[str, Tensor]]) -> Callable[[Trainee], dict[str, float]]:
     """Scores by the number of times that the module was judged before."""
 
-    def judge(module: Trainee) -> float:
+    def judge(module: Trainee) -> dict[str, float]:
         seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
-        return scores[len(seen) - 1]
+        return {"score": scores[len(seen) - 1]}
 
     return judge
 
@@ -125,7 +125,7 @@ def test_epochs_end_after_their_steps_with_both_modules(tmp_path, ema_decay):
         optimise=SGD.model_copy(update={"ema_decay": ema_decay, "base_learning_rate": 0.01}),
         after_epoch=after_epoch,
         epoch_steps=5,
-        evaluate=lambda module: float(module.level),
+        evaluate=lambda module: {"score": float(module.level)},
         evaluate_every=5,
         log=lambda metrics, step: events.extend((name, step) for name in metrics if name in ("level", "score")),
     )

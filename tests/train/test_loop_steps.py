@@ -166,3 +166,45 @@ def test_a_constant_rate_does_not_follow_the_schedule(tmp_path):
     scheduled = sum(learning_rate(step, SGD) for step in range(STEPS))
     assert module.body.weight.item() == pytest.approx(body - scheduled, abs=1e-5)
     assert module.tail.weight.item() == pytest.approx(tail - STEPS * 0.02, abs=1e-5)
+
+
+class Slow(Trainee):
+    """A body that gathers, and a head of a constant rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 1), nn.Linear(4, 1)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        target = batch["x"].sum(dim=1)
+        return {
+            name: (layer(batch["x"])[:, 0] - target).square().mean()
+            for name, layer in (("body", self.body), ("head", self.head))
+        }
+
+    def constant_rates(self) -> dict[str, float]:
+        return {"head": 0.01}
+
+
+def test_a_head_of_a_constant_rate_steps_after_each_pass_as_published(tmp_path):
+    """Its path is that of an Adam of its own over every micro-batch; the body's that of gathered gradients."""
+    faces = torch.rand(STEPS * 3, 8, 4)
+    parts = iter(faces)
+    loop = training(
+        tmp_path,
+        Slow,
+        batches=lambda generator, step: {"x": next(parts)},
+        optimise=ADAMW.model_copy(update={"clip_norm": 1e9, "accumulate": 3, "batch": 8}),
+    )
+    alone = nn.Linear(4, 1)
+    assert isinstance(loop.module, Slow)
+    alone.load_state_dict(loop.module.head.state_dict())
+    optimiser = torch.optim.AdamW(alone.parameters(), lr=0.01, weight_decay=0.0)
+    for x in faces:
+        loss = (alone(x)[:, 0] - x.sum(dim=1)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    trained = train(loop)
+    assert isinstance(trained, Slow)
+    torch.testing.assert_close(trained.head.weight, alone.weight, atol=1e-6, rtol=1e-5)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pipeline.abaw import text
 from pipeline.abaw.check import per_video, row_form
 from pipeline.abaw.check.defect import MAX_DEFECTS, Defect, line_defects
+from pipeline.abaw.check.neighbours import check_neighbour, neighbour_of
 from pipeline.abaw.names import frame_name
 from pipeline.abaw.readers import Template, read_template, recognise, split_images
 from pipeline.abaw.tracks import HEADERS, TRACKS, VIDEO_HEADERS, Track
@@ -34,6 +35,8 @@ def check_file(path: Path, template_path: Path | None = None, track: str | None 
     if path.is_dir():
         return per_video.check_folder(path, template_path, track)
     data = text.read_bytes(path)
+    if track is None and (other := neighbour_of(data)):
+        return check_neighbour(other, data, text.read_bytes(template_path) if template_path else None)
     if text.first_line(text.normalise(data)) in VIDEO_HEADERS:
         return per_video.check_one(path, data, template_path, track)
     if template_path is None:

@@ -1,0 +1,53 @@
+"""How a command ends: what is nobody's bug is one line, not a traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.core.errors import MienError
+from pipeline.run.command import _exit_code
+
+
+def raising(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space and run again"),
+        (errno.EACCES, "Permission denied; give this user the right to it"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.EMFILE, "raise the limit of open files"),
+    ],
+)
+def test_a_full_disk_is_one_line(capsys, number, told):
+    assert _exit_code(lambda: raising(OSError(number, os.strerror(number), "artifacts/x"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: artifacts/x: ") and told in said and said.count("\n") == 1
+
+
+def test_any_other_error_of_the_system_is_a_bug():
+    with pytest.raises(IsADirectoryError):
+        _exit_code(lambda: raising(IsADirectoryError(errno.EISDIR, "Is a directory", "x")))
+
+
+def test_codes():
+    assert _exit_code(lambda: None) == 0 and _exit_code(lambda: 3) == 3
+    assert _exit_code(lambda: raising(MienError("x", exit_code=2))) == 2
+    assert _exit_code(lambda: raising(KeyboardInterrupt())) == 130
+
+
+def test_whoever_reads_may_stop_reading(root):
+    count = "[print(n, flush=True) for n in range(100000)] and 0"
+    code = f"from pipeline.run.command import run_main\nrun_main(lambda: {count})"
+    run = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; {sys.executable} -c "$CODE" | head -1'],
+        env=os.environ | {"CODE": code, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "0\n", "")
