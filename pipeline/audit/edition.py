@@ -1,6 +1,7 @@
 """What the editions' rules ask of training, as data: for which tracks, what may not have reached a checkpoint, by whom.
 
-Each rule stands with the words of its source. `SITE` rules are quoted from the competition's sites of that edition.
+Each rule stands in short words and with its source. Those of editions 6 to 11 are after the sites' own words; the pages of
+4 and 5 were not seen, and the later rules stand in.
 LSD's own page is not quoted: nothing on it was found, so what stands there is this project's own reading.
 """
 
@@ -21,11 +22,13 @@ class Rule:
 
 
 UNI_TASK = ("expr", "au", "va")
+FIRST_SEEN = 6  # the first edition whose site was read
 SITE = "competition site, section of the {tracks} challenge"
 
 
 def _site(edition: int, *tracks: str) -> str:
-    return f"ABAW{edition} {SITE.format(tracks='/'.join(track.upper() for track in tracks))}"
+    seen = "" if edition >= FIRST_SEEN else " of later editions, its own not seen"
+    return f"ABAW{edition} {SITE.format(tracks='/'.join(track.upper() for track in tracks))}{seen}"
 
 
 def _uni_task(edition: int, tracks: tuple[str, ...] = UNI_TASK) -> tuple[Rule, ...]:
