@@ -1,7 +1,7 @@
 """What the editions' rules ask of training, as data: for which tracks, what may not have reached a checkpoint, by whom.
 
-Each rule stands in short words and with its source. Those of editions 6 to 11 are after the sites' own words; the pages of
-4 and 5 were not seen, and the later rules stand in.
+Each rule stands in short words and with its source. Those of editions 6 to 11 are after the sites' own words; the
+pages of 4 and 5 were not seen, and the later rules stand in.
 LSD's own page is not quoted: nothing on it was found, so what stands there is this project's own reading.
 """
 
