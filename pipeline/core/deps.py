@@ -1,4 +1,4 @@
-"""What dvc.yaml says that a stage reads and writes, with its params filled in: for a stage to ask about itself.
+"""What dvc.yaml says that a stage depends on, with its params filled in: for a stage to ask about itself.
 
 DVC's own reader takes two seconds to import; this one knows the little that our files use (`foreach`, `${a.b[0]}`) and
 tests/core/test_deps.py compares the two over the whole graph.
@@ -46,37 +46,17 @@ def _definitions(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
 
 
-def definition(entry: dict[str, Any], key: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """A stage as dvc.yaml defines it, `${...}` filled in: cmd (text), deps and outs (paths), params (names).
-
-    `entry` is its body in dvc.yaml, `key` the part of its name behind `@`, `tree` the params. Raises `KeyError`,
-    `IndexError`, `StopIteration` or `TypeError` where the params have no such member.
-    """
-    body, context = _body(entry, key, tree)
-    found: dict[str, Any] = {"cmd": _filled(body["cmd"], context)}
-    for kind in ("deps", "outs"):
-        found[kind] = list(dict.fromkeys(Path(_filled(path, context)) for path in body.get(kind, [])))
-    found["params"] = [_filled(p, context) if isinstance(p, str) else next(iter(p)) for p in body.get("params", [])]
-    return found
-
-
-def _stage(stage: str) -> dict[str, Any]:
-    """The definition of a stage of this workspace; `MienError` when no dvc.yaml knows it."""
-    name, _, key = stage.partition("@")
-    for path in DVC_FILES:
-        if entry := _definitions(path.absolute()).get(name):
-            try:
-                return definition(entry, key, read_tree() if path == DVC_FILES[0] else {})
-            except (KeyError, IndexError, StopIteration, TypeError):
-                raise MienError(f"params.yaml: graph has no {key} for {name}", exit_code=2) from None
-    raise MienError(f"dvc.yaml: there is no stage {stage}", exit_code=2)
-
-
 def stage_deps(stage: str) -> list[Path]:
     """Paths that a stage (`finetune@vit-au`) depends on, each once; `MienError` when no dvc.yaml knows it."""
-    return _stage(stage)["deps"]
-
-
-def stage_outs(stage: str) -> list[Path]:
-    """Paths that a stage writes, each once; `MienError` when no dvc.yaml knows it."""
-    return _stage(stage)["outs"]
+    name, _, key = stage.partition("@")
+    for path in DVC_FILES:
+        entry = _definitions(path.absolute()).get(name)
+        if entry is None:
+            continue
+        try:
+            body, context = _body(entry, key, read_tree() if path == DVC_FILES[0] else {})
+            deps = [Path(_filled(dep, context)) for dep in body.get("deps", [])]
+        except (KeyError, IndexError, StopIteration, TypeError):
+            raise MienError(f"params.yaml: graph has no {key} for {name}", exit_code=2) from None
+        return list(dict.fromkeys(deps))
+    raise MienError(f"dvc.yaml: there is no stage {stage}", exit_code=2)

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.core.deps import stage_deps, stage_outs
+from pipeline.core.definition import stage_outs
+from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_write_text, file_digest
 from pipeline.core.paths import RUNS
 from pipeline.core.secrets import redacted

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from pipeline.core.deps import stage_deps, stage_outs
+from pipeline.core.definition import stage_outs
+from pipeline.core.deps import stage_deps
 from pipeline.core.errors import MienError
 
 

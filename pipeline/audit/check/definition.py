@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.audit.case import Case
 from pipeline.audit.claims import Claim, broken, some, unchecked, verified
 from pipeline.audit.locks import Stage, load_yaml
-from pipeline.core.deps import definition
+from pipeline.core.definition import definition
 from pipeline.run.tracking import flatten
 from pipeline.run.why import differences
 
