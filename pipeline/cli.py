@@ -14,6 +14,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands; heavy libraries are imported by the command that needs them."""
     from pipeline.abaw.check import command as check
     from pipeline.release import commands
+    from pipeline.retrain import command as retraining
     from pipeline.weights import command as weights
 
     top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)
     weights.add_arguments(subparsers)
+    retraining.add_arguments(subparsers)
     _add_init(subparsers)
     _add_plan(subparsers)
     _add_repro(subparsers)
