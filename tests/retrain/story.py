@@ -1,11 +1,11 @@
 """A project in miniature to retrain: the demo's VA recordings, two of which are held back to arrive later."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.clones import commit, environment, make_clone, rewrite, run_in
+from tests.test_partial_releases import cut
 from tests.tiny import TINY_FACE, TINY_TRAIN
 
 LABELS = Path("annotations/VA_Estimation_Challenge/Train_Set")
@@ -33,11 +33,7 @@ def make_story(target: Path) -> tuple[Path, Path]:
     rewrite(clone / "demo/params.yaml", {"videos": {"train": 5}})
     run_in(clone, "dvc", "repro", "demo/dvc.yaml:synthesize")
     release, later = clone / "data/raw/mine", target / "later"
-    shutil.copytree(clone / "data/raw/demo", release)
-    for folder in ("EXPR_Recognition_Challenge", "AU_Detection_Challenge"):
-        shutil.rmtree(release / "annotations" / folder)
-    for name in ("unlabelled", "lsd_abaw4", "mtl_s-aff-wild2"):
-        shutil.rmtree(release / name)
+    cut(clone / "data/raw/demo", release, {"va"}, pool=False)
     later.mkdir()
     for label in [path for path in sorted((release / LABELS).iterdir()) if not path.stem.endswith(("left", "right"))][
         :2
