@@ -6,7 +6,7 @@ import yaml
 
 from pipeline.settings import Params
 
-TINY_TRAIN = {"evaluate_every_steps": 3, "optimise": {"batch": 8, "steps": 6, "warmup_steps": 1}}
+TINY_TRAIN = {"evaluate_every_steps": 3, "optimise": {"batch": 8, "steps": 6, "passes": 0, "warmup_steps": 1}}
 TINY_DAN = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1], "attention_heads": 2}
 TINY_GRID = {"readout_grid": 2}
 TINY_ENCODER = TINY_GRID | {"name": "encoder"}

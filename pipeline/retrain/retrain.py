@@ -15,6 +15,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
 from pipeline.core.retrain import Retrain
+from pipeline.retrain import registry
 from pipeline.retrain import worktree as tree
 from pipeline.retrain.compare import Judged, compare, validation_rows
 from pipeline.retrain.git import git, succeeds, text_at
@@ -60,9 +61,12 @@ def retrain(only_if_new: bool) -> int:
         if tree.remove_leftovers():
             print("a run was killed half-way; its worktree is removed, what it had finished is kept")
         records = read_history()
+        versions = Versions()
         if records:
             mark(records[-1])
-        return _run(settings, only_if_new, records, Versions())
+        if registry.is_behind(records):
+            registry.update(records, versions)
+        return _run(settings, only_if_new, records, versions)
 
 
 def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: Versions) -> int:
@@ -84,6 +88,7 @@ def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: 
             return 0
     append(record)
     mark(record)
+    registry.update([*records, record], versions)
     print(f"{record.branch}: {record.commit[:10]}, {time.monotonic() - started:.0f} s")
     return 0
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.core.errors import MienError
+from pipeline.retrain import registry
 from pipeline.retrain.git import git, succeeds, text_at
 from pipeline.retrain.history import Champion, Record, append, exists, now, read_history
 from pipeline.retrain.retrain import LOCK, root_at
@@ -19,7 +20,7 @@ def rollback(tag: str | None) -> int:
     Without a tag: what was champion before the last promotion.
     """
     with alone(LOCK):
-        records = read_history()
+        records, versions = read_history(), Versions()
         if not records:
             raise MienError("no champion yet; `mien retrain` makes the first", exit_code=2)
         back = {_track(tag): _named(tag)} if tag else former_champions(records)
@@ -33,10 +34,11 @@ def rollback(tag: str | None) -> int:
             commit=newest,
             origin=records[-1].origin,
             root=root,
-            data=Versions().digest(newest, root) or "",
+            data=versions.digest(newest, root) or "",
             champions=records[-1].champions | back,
         )
         append(record)
+        registry.update([*records, record], versions)
     _tell(newest, back, record.champions)
     return 0
 

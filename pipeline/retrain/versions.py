@@ -74,10 +74,12 @@ class Versions:
             raise MienError(f"{root} is unknown to DVC at {commit[:10]}; `dvc add {root}`, or `dvc repro`, then commit")
         return Data(root, digest, self.files(digest))
 
-    def fetch(self, commit: str, out: str, target: Path) -> None:
-        """Copy a folder as a commit has it to `target`."""
+    def fetch(self, commit: str, out: str, target: Path, without: str = "") -> None:
+        """Copy a folder as a commit has it to `target`, all but the files with the suffix `without`."""
         if not self.has(commit, out):
             raise MienError(f"DVC's cache lacks {out} as it was at {commit[:10]}; `dvc fetch --all-commits` brings it")
         for name, file in self.files(self.digest(commit, out) or "").items():
+            if without and name.endswith(without):
+                continue
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.place(file), target / name)

@@ -5,14 +5,15 @@ own: a stage that ends drops from the store what it did not use, and must not dr
 using. Shards that the user's store has are linked in first; a shard is checked against its seal before it is taken.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import yaml
 
 from pipeline.core.errors import MienError
@@ -22,7 +23,7 @@ from pipeline.core.workstore import STORE
 from pipeline.retrain.git import commit, git
 from pipeline.run.dag import dvc_command
 from pipeline.run.environment import STATE
-from pipeline.run.supervise import run_supervised
+from pipeline.run.supervise import end_tree, run_supervised
 
 HOME = STORE / "retrain"
 TREE = HOME / "tree"
@@ -33,14 +34,19 @@ COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw")
 
 
 def remove_leftovers() -> bool:
-    """Remove the worktree that a killed run left; what it had finished is in DVC's cache and in the work store."""
+    """End what works in the worktree that a killed run left, and remove it; what was finished is in DVC's cache."""
     found = TREE.exists()
+    place = TREE.resolve()
+    for process in psutil.process_iter() if found else ():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(place):
+                end_tree(process.pid)
     shutil.rmtree(TREE, ignore_errors=True)
     git("worktree", "prune")
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def worktree(base: str, cache: Path) -> Iterator[Path]:
     """A checkout of `base` with DVC set up in it, removed at the end whatever happens."""
     HOME.mkdir(parents=True, exist_ok=True)

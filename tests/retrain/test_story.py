@@ -109,7 +109,7 @@ def test_only_what_is_new_was_detected(story):
 
 
 def test_the_champion_is_tagged_and_told(story):
-    clone, later = story
+    clone, _ = story
     assert git(clone, "rev-parse", "champion/va/2") == git(clone, "rev-parse", f"retrain/{DAY}")
     assert git(clone, "rev-parse", "champion/va/1") == git(clone, "rev-parse", "HEAD")
     message = git(clone, "log", "-1", "--format=%B", f"retrain/{DAY}")
