@@ -176,18 +176,18 @@ def train_and_judge(
     tree.bring_data(data.root)
     if intake.taken:
         tree.add_files(data.root, root, {arrival.path: name for arrival, name in intake.taken.items()})
+    kept = root if intake.taken else data.root
     tree.reproduce()
     champions = records[-1].champions
     verdicts = [judge(track, champions.get(track), settings, versions) for track in tracks_at_tree()]
     arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
     date = now()
-    commit = tree.commit_all(message(arrived, verdicts))
+    commit = tree.commit_all(kept, message(arrived, verdicts))
     if commit is None:
         return None
     for verdict in verdicts:
         print(verdict_line(verdict))
     fresh = {v.track: Champion(tag=next_tag(v.track, records), commit=commit) for v in verdicts if v.promoted}
-    kept = root if intake.taken else data.root
     return Record(
         kind="run",
         date=date,

@@ -26,7 +26,7 @@ def rollback(tag: str | None) -> int:
         back = {_track(tag): _named(tag)} if tag else former_champions(records)
         commits = {champion.commit for champion in back.values()}
         newest = git("rev-list", "--no-walk", "--max-count=1", "--date-order", *sorted(commits))
-        restore(newest)
+        restore(newest, versions)
         root = root_at(newest)
         record = Record(
             kind="rollback",
@@ -66,14 +66,25 @@ def former_champions(records: list[Record]) -> dict[str, Champion]:
     raise MienError("there is no earlier champion to go back to", exit_code=2)
 
 
-def restore(commit: str) -> None:
-    """Params, data pointers and locks of a commit, and all files that they name, from DVC's cache."""
+def restore(commit: str, versions: Versions) -> None:
+    """Params, data pointers and lock of a commit, and all files that they name, from DVC's cache.
+
+    `dvc checkout` deletes first and finds out later that the cache lacks what should stand there; so that is asked
+    before anything is touched.
+    """
     root = root_at(commit)
     names = [name for name in (*FILES, f"{root}.dvc") if text_at(commit, name) is not None]
-    if not succeeds("diff", "--quiet", "HEAD", "--", *[name for name in names if Path(name).exists()]):
-        raise MienError(f"{', '.join(names)}: not all as committed; commit or stash your changes first")
+    present = [name for name in names if Path(name).exists()]
+    if not succeeds("diff", "--quiet", "HEAD", "--", *present):
+        raise MienError(f"{', '.join(present)}: not all as committed; commit or stash your changes first")
+    outs = versions.outs(commit)
+    if lost := [out for out in outs if not versions.has(commit, out)]:
+        raise MienError(
+            f"DVC's cache lacks {lost[0]} and {len(lost) - 1} more of {commit[:10]}; `dvc fetch --all-commits` brings "
+            "them, or `dvc repro` at that commit; nothing was changed"
+        )
     git("checkout", commit, "--", *names)
-    run_dvc("checkout")
+    run_dvc("checkout", *outs)
 
 
 def _tell(commit: str, back: dict[str, Champion], champions: dict[str, Champion]) -> None:

@@ -58,6 +58,13 @@ class Versions:
             return False
         return all(self.place(file).is_file() for file in self.files(digest).values())
 
+    def outs(self, commit: str) -> list[str]:
+        """What the stages of dvc.yaml have made, as a commit has it, and the release where it was added."""
+        lock = yaml.load(text_at(commit, "dvc.lock") or "", yaml.CSafeLoader) or {}
+        made = [entry["path"] for stage in lock.get("stages", {}).values() for entry in stage.get("outs", [])]
+        root = self.data(commit).root
+        return sorted(made) + ([root] if text_at(commit, f"{root}.dvc") else [])
+
     def files(self, digest: str) -> dict[str, str]:
         """The md5 of each file of a folder, by its path in the folder."""
         try:

@@ -30,7 +30,7 @@ TREE = HOME / "tree"
 SHARDS = HOME / "store"
 SEAL = ".sha256"
 OWN_CONFIG = Path(".dvc/config.local")
-COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw")
+COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore")
 
 
 def remove_leftovers() -> bool:
@@ -142,9 +142,10 @@ def reproduce() -> None:
         raise MienError("a stage failed; its own message stands above, and the next run goes on from there")
 
 
-def commit_all(message: str) -> str | None:
-    """Commit lock, params and data pointers; None when nothing of them has changed."""
-    git("add", "--", *[name for name in COMMITTED if (TREE / name).exists()], folder=TREE)
+def commit_all(root: str, message: str) -> str | None:
+    """Commit lock, params and the release's pointer; None when nothing of them has changed."""
+    names = [name for name in (*COMMITTED, f"{root}.dvc") if (TREE / name).exists()]
+    git("add", "--", *names, folder=TREE)
     if not git("diff", "--cached", "--name-only", folder=TREE):
         return None
     return commit(TREE, message)

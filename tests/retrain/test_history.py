@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.core.errors import MienError
 from pipeline.core.workstore import seal
@@ -13,6 +14,7 @@ from pipeline.retrain.git import commit, git, text_at
 from pipeline.retrain.history import Champion, Record, append, free_branch, mark, next_tag, now, read_history, render
 from pipeline.retrain.retrain import find_base
 from pipeline.retrain.rollback import former_champions, rollback
+from pipeline.retrain.versions import Versions
 from pipeline.retrain.worktree import link_shards, set_root
 from pipeline.run.once import alone
 
@@ -121,6 +123,25 @@ def test_rollback_keeps_changes_of_ones_own(project):
     with pytest.raises(MienError, match="not all as committed"):
         rollback("champion/va/1")
     assert Path("params.yaml").read_text().endswith("# mine\n")
+
+
+def test_rollback_asks_the_cache_before_it_touches_anything(project, monkeypatch):
+    """`dvc checkout` deletes what stands there before it finds that the cache lacks the other."""
+    lock = {"schema": "2.0", "stages": {"one": {"cmd": "x", "outs": [{"path": "made", "md5": "0" * 32}]}}}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    at = step("lock")
+    told = record("first", at, va="1")
+    append(told)
+    mark(told)
+    Path("dvc.lock").write_text("{}")
+    step("lock no more")
+    Path("made").write_text("mine")
+    monkeypatch.setattr(Versions, "outs", lambda self, commit: ["made"])
+    monkeypatch.setattr(Versions, "place", lambda self, digest: project / "no cache" / digest)
+    monkeypatch.setattr("pipeline.retrain.rollback.run_dvc", lambda *_: pytest.fail("checked out"))
+    with pytest.raises(MienError, match=r"cache lacks made and 0 more of .* nothing was changed"):
+        rollback("champion/va/1")
+    assert Path("made").read_text() == "mine" and Path("dvc.lock").read_text() == "{}"
 
 
 def test_leftovers_of_a_killed_run_are_removed(project):

@@ -5,13 +5,20 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from tests.clones import environment, rewrite, run_in
 from tests.retrain.story import git, make_story, mien
@@ -177,7 +184,76 @@ def test_rollback_without_training(story):
     )
 
 
+LOAD = """
+import sys, mlflow, numpy as np, pandas as pd, cv2
+model = mlflow.pyfunc.load_model("models:/mien-va@champion")
+faces = np.stack([cv2.imread(path)[..., ::-1] for path in sys.argv[2:]])
+model.predict(faces).to_csv(sys.argv[1], index=False)
+"""
+
+
+def test_the_registered_champion_predicts_as_the_project_does(story, tmp_path):
+    """After the rollback: `models:/mien-va@champion` gives what `mien predict` gives, from anywhere."""
+    clone, _ = story
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shard = pq.read_table(next((clone / "artifacts/faces/aff-wild2").glob("*.parquet"))).filter(pc.field("found"))
+    for number, jpeg in enumerate(shard["jpeg"].to_pylist()[:3]):
+        face = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        cv2.imwrite(str(pictures / f"face{number}.png"), face)
+    names = sorted(str(path) for path in pictures.iterdir())
+    uri = f"sqlite:///{clone}/.mien/mlflow.db"
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "served.csv"), *names]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment() | {"MLFLOW_TRACKING_URI": uri}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert mien(clone, "predict", str(pictures), "--crops", "--output", "out.csv").returncode == 0
+    served, own = pd.read_csv(tmp_path / "served.csv"), pd.read_csv(clone / "out.csv")
+    assert list(served.columns) == ["valence", "arousal"] and len(served) == 3
+    pd.testing.assert_frame_equal(served, own[["valence", "arousal"]])
+    client = MlflowClient(uri)
+    versions = {v.tags.get("mien.champion"): v for v in client.search_model_versions("name='mien-va'")}
+    champion = client.get_model_version_by_alias("mien-va", "champion")
+    assert champion.tags["mien.champion"] == "champion/va/1"
+    assert champion.tags["mien.commit"] == git(clone, "rev-parse", "champion/va/1")
+    assert versions["champion/va/2"].tags["mien.gain_interval_95"]
+    assert client.get_model_version_by_alias("mien-va", "challenger").version != champion.version
+
+
 def test_what_was_rolled_back_is_not_taken_again_by_itself(story):
     clone, _ = story
     told = retrain(clone)
     assert "was taken in and rolled back" in told and told.splitlines()[-1] == "nothing new: no run"
+
+
+def test_the_server_takes_in_what_arrives(story):
+    """`mien serve`: a file arrives while it runs, a run is started by itself; Ctrl-C ends all that it started."""
+    clone, later = story
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = str(held.getsockname()[1])
+    rewrite(clone / "params.yaml", {"retrain": {"look_seconds": 1.0}})
+    variables = environment() | {"PREFECT_SERVER_API_PORT": port}
+    command = [sys.executable, "-m", "pipeline", "serve"]
+    process = subprocess.Popen(
+        command, cwd=clone, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout
+    shown = []
+    try:
+        for line in process.stdout:
+            shown.append(line)
+            if line.startswith("watching"):
+                shutil.copyfile(later / "122.txt", clone / "data/inbox/903.txt")
+            if "903.txt: waits" in line:
+                break
+        second = mien(clone, "serve", PREFECT_SERVER_API_PORT=port)
+        assert second.returncode == 1 and "serve.lock; wait for it, or end it" in second.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        shown.append(process.communicate(timeout=60)[0])
+    assert any("903.txt: waits: no video 903" in line for line in shown), "".join(shown)
+    assert process.returncode == 130
+    with socket.socket() as held:
+        assert held.connect_ex(("127.0.0.1", int(port)))  # the server is gone too

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -99,3 +100,20 @@ def test_stale_stages_are_those_that_dvc_would_run(tmp_path, monkeypatch):
     assert stale_stages(list(CHAIN)) == {"b", "c"}
     with Repo() as repo, repo.lock:  # at work elsewhere: each stage is asked when its turn comes
         assert stale_stages(list(CHAIN)) == set(CHAIN)
+
+
+def test_dvc_finds_its_pointers_where_the_data_lie(root, tmp_path, monkeypatch):
+    """No pattern of .gitignore may hide data/raw or weights from DVC: it would check out and push nothing of them."""
+    monkeypatch.chdir(tmp_path)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    (tmp_path / ".gitignore").write_text((root / ".gitignore").read_text())
+    pointer = "outs:\n- md5: 9dd4e461268c8034f5c8564e155c67a6\n  path: {}\n"
+    for name in ("data/raw/mine", "weights/one.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.dvc").write_text(pointer.format(Path(name).name))
+    with Repo() as repo:
+        assert {stage.addressing for stage in repo.index.stages} == {"data/raw/mine.dvc", "weights/one.safetensors.dvc"}
+    rendered = [f"data/{name}/file" for name in ("raw/demo", "demo_truth", "inbox", "set_aside")]
+    run = subprocess.run(["git", "check-ignore", *rendered], capture_output=True, text=True)
+    assert run.stdout.split() == rendered
