@@ -25,6 +25,7 @@ from pipeline.run.supervise import end_tree
 
 SERVING = STATE / "retrain" / "serve.lock"
 DEPLOYMENT = "inbox"
+OWN_SERVER = "http://127.0.0.1:PORT/api"
 START_SECONDS = 180.0
 
 
@@ -52,7 +53,7 @@ def _server() -> Iterator[None]:
         yield
         return
     port = os.environ.get("PREFECT_SERVER_API_PORT", "4200")
-    address = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    address = os.environ["PREFECT_API_URL"] = OWN_SERVER.replace("PORT", port)
     if is_healthy(address):
         yield
         return
@@ -60,7 +61,7 @@ def _server() -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await(process, address)
-        print(f"Prefect's page: {address.removesuffix('/api')}", flush=True)
+        print(f"Prefect's page: {address.rpartition('/')[0]}", flush=True)
         yield
     finally:
         end_tree(process.pid)
@@ -69,7 +70,7 @@ def _server() -> Iterator[None]:
 def is_healthy(address: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:
-        return httpx.get(f"{address}/health", timeout=5).text == "true"
+        return httpx.get("/".join((address, "health")), timeout=5).text == "true"
     except httpx.HTTPError:
         return False
 

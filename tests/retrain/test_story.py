@@ -200,6 +200,7 @@ def test_the_registered_champion_predicts_as_the_project_does(story, tmp_path):
     shard = pq.read_table(next((clone / "artifacts/faces/aff-wild2").glob("*.parquet"))).filter(pc.field("found"))
     for number, jpeg in enumerate(shard["jpeg"].to_pylist()[:3]):
         face = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert face is not None
         cv2.imwrite(str(pictures / f"face{number}.png"), face)
     names = sorted(str(path) for path in pictures.iterdir())
     uri = f"sqlite:///{clone}/.mien/mlflow.db"
