@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.core.deps import DVC_FILES
 from pipeline.core.errors import MienError
-from pipeline.retrain.git import text_at
+from pipeline.retrain.git import git, text_at
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Data:
 
 class Versions:
     """DVC's outputs by commit, read from this project's cache."""
+
+    def __init__(self) -> None:
+        self._locks: dict[tuple[str, Path], dict[str, str]] = {}
 
     @cached_property
     def _cache(self) -> Any:
@@ -45,25 +48,29 @@ class Versions:
     def digest(self, commit: str, out: str) -> str | None:
         """The md5 of an output, of a stage or added, as a commit has it; None where it does not know it."""
         pointer = yaml.safe_load(text_at(commit, f"{out}.dvc") or "") or {}
-        entries = [entry | {"path": out} for entry in pointer.get("outs", [])]
-        for file in DVC_FILES:
+        added = next((entry["md5"] for entry in pointer.get("outs", [])), None)
+        return added or next((made[out] for file in DVC_FILES if out in (made := self._made(commit, file))), None)
+
+    def _made(self, commit: str, file: Path) -> dict[str, str]:
+        """The md5 of each output of the stages of a dvc.yaml, by its path."""
+        commit = git("rev-parse", f"{commit}^{{commit}}")
+        if (commit, file) not in self._locks:
             lock = yaml.load(text_at(commit, file.with_suffix(".lock").as_posix()) or "", yaml.CSafeLoader) or {}
-            entries += [entry for stage in lock.get("stages", {}).values() for entry in stage.get("outs", [])]
-        return next((entry["md5"] for entry in entries if entry["path"] == out), None)
+            outs = [entry for stage in lock.get("stages", {}).values() for entry in stage.get("outs", [])]
+            self._locks[commit, file] = {entry["path"]: entry["md5"] for entry in outs}
+        return self._locks[commit, file]
 
     def has(self, commit: str, out: str) -> bool:
         """Whether a commit knows an output and the cache has every file of it."""
         digest = self.digest(commit, out)
         if digest is None or not self.place(digest).is_file():
             return False
-        return all(self.place(file).is_file() for file in self.files(digest).values())
+        return not digest.endswith(".dir") or all(self.place(md5).is_file() for md5 in self.files(digest).values())
 
     def outs(self, commit: str) -> list[str]:
         """What the stages of dvc.yaml have made, as a commit has it, and the release where it was added."""
-        lock = yaml.load(text_at(commit, "dvc.lock") or "", yaml.CSafeLoader) or {}
-        made = [entry["path"] for stage in lock.get("stages", {}).values() for entry in stage.get("outs", [])]
         root = self.data(commit).root
-        return sorted(made) + ([root] if text_at(commit, f"{root}.dvc") else [])
+        return sorted(self._made(commit, DVC_FILES[0])) + ([root] if text_at(commit, f"{root}.dvc") else [])
 
     def files(self, digest: str) -> dict[str, str]:
         """The md5 of each file of a folder, by its path in the folder."""
