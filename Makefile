@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_LOGGING_LEVEL := WARNING
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast lint types tests coverage bench ablate full-size seeds ui lock clean
+.PHONY: help setup repro test test-fast lint types tests coverage bench ablate full-size seeds ui serve lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ seeds: repro ## The demo's scores over three seeds, into docs/benchmarks/
 
 ui: $(READY) ## Open MLflow's pages on http://127.0.0.1:5000
 	@python -m pipeline.run.mlflow_ui
+
+serve: $(READY) ## Retrain by itself: on the schedule of params.yaml, and when recordings arrive in the inbox
+	@mien serve
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 

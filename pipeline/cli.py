@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     from pipeline.audit import command as audit
     from pipeline.audit import diff_command, rules_command, trace_command
     from pipeline.release import commands
+    from pipeline.retrain import command as retraining
     from pipeline.weights import command as weights
 
     top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     weights.add_arguments(subparsers)
     for command in (audit, trace_command, diff_command, rules_command):
         command.add_arguments(subparsers)
+    retraining.add_arguments(subparsers)
     _add_init(subparsers)
     _add_plan(subparsers)
     _add_repro(subparsers)

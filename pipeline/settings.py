@@ -18,6 +18,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.graph import Graph, dataset_of
 from pipeline.core.params import Section, read_tree, validated
 from pipeline.core.paths import EXTERNAL, FACES
+from pipeline.core.retrain import Retrain
 from pipeline.ensemble.fit import Ensemble
 from pipeline.faces.detector import DetectAlign
 from pipeline.release.files import Data
@@ -41,6 +42,7 @@ class Params(Section):
     systems: dict[str, SerializeAsAny[Section]] = Field(min_length=1)
     ensemble: Ensemble
     submit: Submit
+    retrain: Retrain = Retrain()
 
     @field_validator("systems", mode="before")
     @classmethod

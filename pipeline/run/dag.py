@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+from dvc.lock import LockError
 from dvc.repo import Repo
 
 from pipeline.core.errors import MienError
@@ -32,6 +33,18 @@ def stage_order(root: Path | None = None, until: Sequence[str] = ()) -> dict[str
         return {
             s.addressing: sorted(d.addressing for d in graph.successors(s) if not d.is_data_source) for s in ordered
         }
+
+
+def stale_stages(order: Sequence[str]) -> set[str]:
+    """Which of some stages DVC finds changed since the lock, asked once and in this process.
+
+    What lies downstream of them may turn stale once they have run. Where DVC is at work elsewhere, all of them may be.
+    """
+    with Repo() as repo:
+        try:
+            return set(repo.status()) & set(order)
+        except LockError:
+            return set(order)
 
 
 def _named(stages: Sequence[Any], name: str) -> Any:

@@ -70,7 +70,8 @@ class Delivery:
 
         self.client = MlflowClient()
 
-    def _experiment(self) -> str:
+    def experiment(self) -> str:
+        """The id of the experiment that all runs go to, made where it is missing; `MienError` where it is deleted."""
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found and found.lifecycle_stage == "deleted":
             raise MienError(
@@ -86,7 +87,7 @@ class Delivery:
         """Create the run with its tags, params and data sets; returns the run id."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-        run = self.client.create_run(self._experiment(), start_time=record["started_ms"], tags=record["tags"])
+        run = self.client.create_run(self.experiment(), start_time=record["started_ms"], tags=record["tags"])
         run_id = run.info.run_id
         self.client.log_batch(run_id, params=[Param(k, v[:6000]) for k, v in sorted(record["params"].items())])
         datasets = [
@@ -146,7 +147,7 @@ class Delivery:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _runs(self, query: str) -> list[Any]:
-        return list(self.client.search_runs([self._experiment()], query))
+        return list(self.client.search_runs([self.experiment()], query))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from httpx import HTTPError
@@ -21,7 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
-from pipeline.run.dag import dvc_command, stage_order
+from pipeline.run.dag import dvc_command, stage_order, stale_stages
 
 
 def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
@@ -45,30 +45,31 @@ def run_in_group(command: list[str], extra_environment: dict[str, str] | None = 
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{stage}")
-def repro_stage(stage: str) -> State:
-    """Reproduce one stage if DVC finds it stale; the state tells: `Completed`, `Skipped`, or `Failed` with a message.
+def repro_stage(stage: str, is_stale: bool, upstream: Sequence[bool]) -> State:
+    """Reproduce one stage if it is stale; the state tells: `Completed`, `Skipped`, or `Failed` with a message.
 
-    A state that is returned is logged as one line, an exception as a traceback.
+    `upstream` tells of each stage that this one needs whether it has run just now; where none has and this one is not
+    stale, DVC is not asked again. The state's data tells the same of this stage. A state that is returned is logged as
+    one line, an exception as a traceback.
     """
+    if not is_stale and not any(upstream):
+        return Completed(name="Skipped", message="up to date", data=False)
     command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
     code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or "")})
     if code:
         return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
     if "didn't change, skipping" in shown:
-        return Completed(name="Skipped", message="DVC found it up to date")
-    return Completed(message="reproduced")
+        return Completed(name="Skipped", message="DVC found it up to date", data=False)
+    return Completed(message="reproduced", data=True)
 
 
 @flow(name="mien-repro")
-def repro_flow(until: Sequence[str] = ()) -> State:
-    """Reproduce the graph, each stage after those it depends on; fails as the first stage did that failed.
-
-    `until` are the last stages wanted, all of them where it is empty.
-    """
+def repro_flow(order: Mapping[str, Sequence[str]], stale: Collection[str]) -> State:
+    """Reproduce the stages of `order`, each after those it depends on; fails as the first stage did that failed."""
     runs: dict[str, Any] = {}
-    for stage, upstream in stage_order(until=until).items():
+    for stage, upstream in order.items():
         submit: Any = repro_stage.submit
-        runs[stage] = submit(stage, wait_for=[runs[name] for name in upstream])
+        runs[stage] = submit(stage, stage in stale, [runs[name] for name in upstream])
     for run in runs.values():
         run.wait()
         if not run.state.is_completed():
@@ -77,12 +78,18 @@ def repro_flow(until: Sequence[str] = ()) -> State:
 
 
 def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
-    """Run the flow with up to `jobs` stages at a time; one by one is right for one GPU."""
-    if until:
-        stage_order(until=until)  # a misspelt name is told before a server is started
+    """Run the flow with up to `jobs` stages at a time; one by one is right for one GPU.
+
+    `until` are the last stages wanted, all of them where it is empty. Nothing stale: no server is started.
+    """
+    order = stage_order(until=until)
+    stale = stale_stages(list(order))
+    if not stale:
+        print("\n".join(f"{stage}: Skipped, up to date" for stage in order))
+        return
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
-        state: Any = repro_flow.with_options(task_runner=runner)(until, return_state=True)
+        state: Any = repro_flow.with_options(task_runner=runner)(order, stale, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]

@@ -3,13 +3,17 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
+from dvc.repo import Repo
 
 from pipeline.abaw.tracks import TRAINED_TRACKS
 from pipeline.core.errors import MienError
-from pipeline.run.dag import stage_order
+from pipeline.run.dag import stage_order, stale_stages
 
+CHAIN = {"a": "in", "b": "a", "c": "b"}
 # What a system of one track takes from another track by design: EMMA's frozen network, AU-CVT's teacher.
 BORROWED = {"mtl": {"finetune@dan-lsd"}, "lsd": {"pseudo_label_aus@mae"}}
 
@@ -73,3 +77,43 @@ def test_until_touches_no_other_track(root, order):
     assert all(order[stage] == needs for stage, needs in wanted.items())
     with pytest.raises(MienError, match="there is no stage submit@vaa, perhaps submit@va; `dvc stage list` names all"):
         stage_order(root, ["submit@vaa"])
+
+
+@pytest.mark.slow
+def test_stale_stages_are_those_that_dvc_would_run(tmp_path, monkeypatch):
+    """Changed deps, a changed command and a lost output; what only lies below them is not stale yet."""
+    stages = {name: {"cmd": f"cp {dep} {name}", "deps": [dep], "outs": [name]} for name, dep in CHAIN.items()}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "in").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    assert stale_stages(list(CHAIN)) == set(CHAIN)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=tmp_path, check=True)
+    assert stale_stages(list(CHAIN)) == set()
+    (tmp_path / "in").write_text("2")
+    assert stale_stages(list(CHAIN)) == {"a"} and stale_stages(["b", "c"]) == set()
+    (tmp_path / "in").write_text("1")
+    (tmp_path / "b").unlink()
+    stages["c"]["cmd"] = "cp -f b c"
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    assert stale_stages(list(CHAIN)) == {"b", "c"}
+    with Repo() as repo, repo.lock:  # at work elsewhere: each stage is asked when its turn comes
+        assert stale_stages(list(CHAIN)) == set(CHAIN)
+
+
+def test_dvc_finds_its_pointers_where_the_data_lie(root, tmp_path, monkeypatch):
+    """No pattern of .gitignore may hide data/raw or weights from DVC: it would check out and push nothing of them."""
+    monkeypatch.chdir(tmp_path)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    (tmp_path / ".gitignore").write_text((root / ".gitignore").read_text())
+    pointer = "outs:\n- md5: 9dd4e461268c8034f5c8564e155c67a6\n  path: {}\n"
+    for name in ("data/raw/mine", "weights/one.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.dvc").write_text(pointer.format(Path(name).name))
+    with Repo() as repo:
+        assert {stage.addressing for stage in repo.index.stages} == {"data/raw/mine.dvc", "weights/one.safetensors.dvc"}
+    rendered = [f"data/{name}/file" for name in ("raw/demo", "demo_truth", "inbox", "set_aside")]
+    run = subprocess.run(["git", "check-ignore", *rendered], capture_output=True, text=True)
+    assert run.stdout.split() == rendered

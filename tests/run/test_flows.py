@@ -25,10 +25,12 @@ class Submitted:
     def __init__(self, failing: str = "") -> None:
         self.failing = failing
         self.calls: list[tuple[str, list[str]]] = []
+        self.stale: set[str] = set()
         self.awaited: list[str] = []
 
-    def submit(self, stage: str, wait_for: list[Any]) -> Any:
-        self.calls.append((stage, [future.stage for future in wait_for]))
+    def submit(self, stage: str, is_stale: bool, upstream: list[Any]) -> Any:
+        self.calls.append((stage, [future.stage for future in upstream]))
+        self.stale |= {stage} if is_stale else set()
         return Future(stage, self)
 
 
@@ -47,17 +49,16 @@ class Future:
 
 def test_flow_submits_each_stage_once_after_its_upstream(monkeypatch):
     tasks = Submitted()
-    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "repro_stage", tasks)
-    assert flows.repro_flow.fn().is_completed()
+    assert flows.repro_flow.fn(GRAPH, {"side"}).is_completed()
+    assert tasks.stale == {"side"}
     assert tasks.calls == list(GRAPH.items())
     assert tasks.awaited == list(GRAPH)
 
 
 def test_flow_fails_when_a_stage_does(monkeypatch):
-    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "repro_stage", Submitted(failing="down"))
-    state = flows.repro_flow.fn()
+    state = flows.repro_flow.fn(GRAPH, set())
     assert state.is_failed() and state.message == "stage down failed"
 
 
@@ -92,7 +93,23 @@ def test_what_was_up_to_date_is_told_from_what_ran(workspace, monkeypatch, said,
     command.write_text(f'#!/bin/sh\necho "{said}"\n')
     command.chmod(0o755)
     monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
-    assert flows.repro_stage.fn("side").name == name
+    state = flows.repro_stage.fn("side", True, [])
+    assert (state.name, state.data) == (name, name == "Completed")
+
+
+def test_a_fresh_stage_is_not_asked_again_unless_one_above_it_has_run(workspace, monkeypatch):
+    monkeypatch.setattr(flows, "run_in_group", lambda *_: (0, "Running stage"))
+    assert flows.repro_stage.fn("down", False, [True, False]).name == "Completed"
+    monkeypatch.setattr(flows, "run_in_group", lambda *_: pytest.fail("asked"))
+    assert flows.repro_stage.fn("down", False, [False, False]).name == "Skipped"
+
+
+def test_nothing_stale_starts_no_server(monkeypatch, capsys):
+    monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
+    monkeypatch.setattr(flows, "stale_stages", lambda order: set())
+    monkeypatch.setattr(flows, "repro_flow", None)
+    flows.repro()
+    assert capsys.readouterr().out.splitlines() == [f"{stage}: Skipped, up to date" for stage in GRAPH]
 
 
 @pytest.mark.slow
@@ -100,7 +117,9 @@ def test_a_server_that_is_away_is_one_line(workspace, root):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         nowhere = f"http://me:hunter2@127.0.0.1:{held.getsockname()[1]}/api"
-    (workspace / "dvc.yaml").write_text("stages: {}\n")
+    subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=workspace, check=True)
+    (workspace / "dvc.yaml").write_text("stages: {one: {cmd: 'true'}}\n")
     environment = os.environ | {"PREFECT_API_URL": nowhere, "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "pipeline", "repro"]
     run = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=300)
@@ -111,7 +130,10 @@ def test_a_server_that_is_away_is_one_line(workspace, root):
 
 @pytest.mark.slow
 def test_flow_under_prefect(workspace, monkeypatch):
-    """A real Prefect run over a small graph, with a command in DVC's place that fails for one stage."""
+    """A real Prefect run over a small graph, with a command in DVC's place that fails for one stage.
+
+    `side` is fresh and needs none that ran: it is not asked. `down` is fresh too, and below one that ran.
+    """
     from prefect.testing.utilities import prefect_test_harness
 
     command = workspace / "dvc"
@@ -119,6 +141,7 @@ def test_flow_under_prefect(workspace, monkeypatch):
     command.chmod(0o755)
     monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
+    monkeypatch.setattr(flows, "stale_stages", lambda order: {"up"})
     with (
         prefect_test_harness(server_startup_timeout=120),
         pytest.raises(MienError, match=r"stage down failed \(exit 1\)"),
@@ -126,6 +149,5 @@ def test_flow_under_prefect(workspace, monkeypatch):
         flows.repro(jobs=2)
     calls = [line.split(":") for line in (workspace / "calls").read_text().splitlines()]
     stages = [arguments.removeprefix("--wait-for-lock repro --single-item ") for arguments, _ in calls]
-    assert sorted(stages) == ["down", "side", "up"]  # `last` needs what failed
-    assert stages.index("up") < stages.index("down")
+    assert stages == ["up", "down"]  # `last` needs what failed
     assert len({run for _, run in calls}) == 1 and calls[0][1]

@@ -1,0 +1,151 @@
+"""A clean git worktree in which the graph is run, so that nobody's own tree is touched.
+
+It shares DVC's cache (so what has run once is not run again) and MLflow's and Prefect's state. Its work store is its
+own: a stage that ends drops from the store what it did not use, and must not drop what a run in the user's tree is
+using. Shards that the user's store has are linked in first; a shard is checked against its seal before it is taken.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import yaml
+
+from pipeline.core.errors import MienError
+from pipeline.core.files import atomic_path
+from pipeline.core.params import PARAMS
+from pipeline.core.workstore import STORE
+from pipeline.retrain.git import commit, git
+from pipeline.run.dag import dvc_command
+from pipeline.run.environment import STATE
+from pipeline.run.supervise import end_tree, run_supervised
+
+HOME = STORE / "retrain"
+TREE = HOME / "tree"
+SHARDS = HOME / "store"
+SEAL = ".sha256"
+OWN_CONFIG = Path(".dvc/config.local")
+COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore")
+
+
+def remove_leftovers() -> bool:
+    """End what works in the worktree that a killed run left, and remove it; what was finished is in DVC's cache."""
+    found = TREE.exists()
+    place = TREE.resolve()
+    for process in psutil.process_iter() if found else ():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(place):
+                end_tree(process.pid)
+    shutil.rmtree(TREE, ignore_errors=True)
+    git("worktree", "prune")
+    return found
+
+
+@contextlib.contextmanager
+def worktree(base: str, cache: Path) -> Iterator[Path]:
+    """A checkout of `base` with DVC set up in it, removed at the end whatever happens."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    link_shards(STORE, SHARDS)
+    git("worktree", "add", "--force", "--detach", str(TREE), base)
+    try:
+        for name, target in ((STORE, SHARDS), (STATE, STATE)):
+            target.mkdir(parents=True, exist_ok=True)
+            (TREE / name).symlink_to(target.resolve(), target_is_directory=True)
+        if OWN_CONFIG.is_file():  # remotes and their credentials
+            shutil.copyfile(OWN_CONFIG, TREE / OWN_CONFIG)
+        run_dvc("config", "--local", "cache.dir", str(cache.resolve()), folder=TREE)
+        run_dvc("config", "--local", "cache.type", "reflink,hardlink,copy", folder=TREE)
+        yield TREE
+    finally:
+        remove_leftovers()
+
+
+def link_shards(source: Path, target: Path) -> int:
+    """Hard-link each sealed shard of one work store into another that lacks it; returns how many.
+
+    Checkpoints stay where they are: they are folders, of which a run goes on writing.
+    """
+    linked = 0
+    for seal in sorted(source.glob(f"*/*{SEAL}")):
+        shard = seal.with_name(seal.name.removesuffix(SEAL))
+        place = target / seal.parent.name
+        if not shard.is_file() or (place / seal.name).exists():
+            continue
+        for file in (shard, seal):
+            with atomic_path(place / file.name) as temporary:
+                _link(file, temporary)
+        linked += 1
+    return linked
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def run_dvc(*arguments: str, folder: Path | None = None) -> None:
+    """A `dvc` command, shown only where it fails: `MienError` with its first error."""
+    run = subprocess.run([dvc_command(), *arguments], cwd=folder, capture_output=True, text=True)
+    if run.returncode:
+        told = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()
+        raise MienError(f"dvc {arguments[0]}: {(told or ['no message'])[0][:300]}")
+
+
+def carry(commit: str, root: str, origin: str) -> None:
+    """Take the release of another commit into the worktree: its pointer, and its place in params.yaml."""
+    git("checkout", commit, "--", f"{root}.dvc", folder=TREE)
+    if root != origin:
+        set_root(TREE / PARAMS, origin, root)
+
+
+def bring_data(root: str) -> None:
+    """Check the release out, whether it was added or a stage has made it."""
+    run_dvc("checkout", f"{root}.dvc" if (TREE / f"{root}.dvc").is_file() else root, folder=TREE)
+
+
+def add_files(root: str, own_root: str, files: dict[Path, str]) -> None:
+    """Put new files into the release, as `own_root`, and let DVC keep it.
+
+    A release that is a stage's output (the demo's) becomes data of its own: params.yaml names its new place.
+    """
+    if root != own_root:
+        shutil.move(TREE / root, TREE / own_root)
+        set_root(TREE / PARAMS, root, own_root)
+    for source, name in files.items():
+        with atomic_path(TREE / own_root / name) as temporary:  # in the place of a link into the cache, not through it
+            shutil.copyfile(source, temporary)
+    run_dvc("add", own_root, folder=TREE)
+
+
+def set_root(params: Path, former: str, root: str) -> None:
+    """Change `data.root` in a params file and nothing else in it."""
+    text = params.read_text(encoding="utf-8")
+    changed = text.replace(f"root: {former}", f"root: {root}", 1)
+    if yaml.safe_load(changed)["data"]["root"] != root:
+        raise MienError(f"{params.name}: data.root cannot be set to {root}; write it as `root: {former}`")
+    params.write_text(changed, encoding="utf-8")
+
+
+def reproduce() -> None:
+    """Run the graph in the worktree, as the flow of `mien repro`; `MienError` when a stage fails."""
+    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE)
+    if code > 128:
+        raise KeyboardInterrupt
+    if code:
+        raise MienError("a stage failed; its own message stands above, and the next run goes on from there")
+
+
+def commit_all(root: str, message: str) -> str | None:
+    """Commit lock, params and the release's pointer; None when nothing of them has changed."""
+    names = [name for name in (*COMMITTED, f"{root}.dvc") if (TREE / name).exists()]
+    git("add", "--", *names, folder=TREE)
+    if not git("diff", "--cached", "--name-only", folder=TREE):
+        return None
+    return commit(TREE, message)

@@ -1,0 +1,49 @@
+"""A project in miniature to retrain: the demo's VA recordings, two of which are held back to arrive later."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.clones import commit, environment, make_clone, rewrite, run_in
+from tests.test_partial_releases import cut
+from tests.tiny import TINY_FACE, TINY_TRAIN
+
+LABELS = Path("annotations/VA_Estimation_Challenge/Train_Set")
+TINY = {
+    "systems": {"vit": {"backbone": TINY_FACE, "train": TINY_TRAIN}},
+    "detect_align": {"max_failed_fraction": 0.2},
+    "ensemble": {"bootstrap_draws": 20},
+}
+EAGER = {"settle_seconds": 0.0, "draws": 50, "margin": 1.0}
+
+
+def mien(clone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command in the clone, however it ends."""
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, cwd=clone, env=environment() | variables, capture_output=True, text=True)
+
+
+def git(clone: Path, *arguments: str) -> str:
+    return run_in(clone, "git", *arguments).strip()
+
+
+def make_story(target: Path) -> tuple[Path, Path]:
+    """A project that has run once on three training recordings, all committed; and a folder with two more."""
+    clone = make_clone(target / "project")
+    rewrite(clone / "demo/params.yaml", {"videos": {"train": 5}})
+    run_in(clone, "dvc", "repro", "demo/dvc.yaml:synthesize")
+    release, later = clone / "data/raw/mine", target / "later"
+    cut(clone / "data/raw/demo", release, {"va"}, pool=False)
+    later.mkdir()
+    for label in [path for path in sorted((release / LABELS).iterdir()) if not path.stem.endswith(("left", "right"))][
+        :2
+    ]:
+        (video,) = (release / "videos").rglob(f"{label.stem}.*")
+        label.rename(later / label.name)
+        video.rename(later / video.name)
+    run_in(clone, "dvc", "add", "data/raw/mine")
+    run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va", "--size", "demo")
+    rewrite(clone / "params.yaml", TINY | {"retrain": EAGER})
+    run_in(clone, "dvc", "repro")
+    commit(clone)
+    return clone, later
