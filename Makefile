@@ -8,6 +8,9 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export MLFLOW_LOGGING_LEVEL := WARNING
 
+# A file of tests to a core, one thread to each: two slow files side by side take little longer than one.
+PYTEST := OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test test-fast lint types tests coverage bench ablate full-size seeds ui serve lock clean
 
@@ -27,7 +30,7 @@ repro: $(READY) ## Render the demo data where missing, run every stale stage, sa
 test: lint types tests ## Lint, types and tests
 
 test-fast: $(READY) ## The tests that take no longer than a breath (a minute and a half in all)
-	@pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: $(READY) ## Style (ruff), who may import whom (import-linter), what is declared (deptry)
 	@ruff check .
@@ -39,7 +42,7 @@ types: $(READY) ## mypy
 	@mypy
 
 tests: $(READY) ## pytest
-	@pytest
+	@$(PYTEST)
 
 coverage: $(READY) ## The fast tests with what of the code they reach; fails below the floor
 	@pytest -m "not slow" --cov --cov-report=term --cov-fail-under=80

@@ -49,13 +49,16 @@ def stage_names() -> list[str]:
     names = []
     for file in ("dvc.yaml", "demo/dvc.yaml"):
         for name, entry in yaml.safe_load((ROOT / file).read_text())["stages"].items():
-            data = entry.get("foreach", [])
+            if "foreach" not in entry:
+                names.append(name)
+                continue
+            data = entry["foreach"]
             if isinstance(data, str):
                 tree = read_tree(ROOT / "params.yaml")
                 for part in data[2:-1].split("."):
                     tree = tree[part]
                 data = tree
-            names += [f"{name}@{key}" for key in data] or [name]
+            names += [f"{name}@{key}" for key in data]
     return names
 
 

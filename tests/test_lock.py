@@ -26,7 +26,7 @@ def test_locked_code_is_the_code() -> None:
                 if dep["path"].startswith("artifacts/code/"):
                     locked[dep["path"]] = dep["md5"]
                     assert dep["md5"] == present[dep["path"]], f"{name}: its code changed; run `dvc repro`"
-    assert locked.keys() == present.keys()
+    assert present.keys() - locked.keys() == {"artifacts/code/external_faces.txt"}  # the demo has no external set
 
 
 def test_the_lock_knows_the_stages_that_there_are() -> None:
@@ -49,7 +49,7 @@ def test_locked_files_are_the_files() -> None:
                 if dep["path"] in tracked:
                     compared += 1
                     assert dep["md5"] == file_digest(ROOT / dep["path"], "md5"), f"{name}: {dep['path']} changed"
-    assert compared > 10
+    assert compared > 5
 
 
 @pytest.mark.slow
