@@ -156,7 +156,7 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
     if tracks == "expr au va mtl":
         lock = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
         assert "artifacts/external/other" in {dep["path"] for dep in lock["finetune@dtm-expr"]["deps"]}
-        assert json.loads((clone / "artifacts/mae/meta.json").read_text())["sources"] == ["extra", "other"]
+        assert json.loads((clone / "artifacts/mae/meta.json").read_text())["trained_on"] == ["extra", "other"]
     if tracks == "lsd":
         folder = "data/raw/mine/lsd_abaw4/lsd_test_data"
         told = run_in(clone, "mien", "predict", folder, "--crops", "--output", "out.csv")
