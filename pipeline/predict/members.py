@@ -151,13 +151,13 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
     """A trained member of a track's ensemble, by the name that it has there."""
     graph, vit = read_section("graph", Graph), read_section("vit", Vit)
     folder = SYSTEMS / track / member
-    weights = load_file(folder / "weights.safetensors")
+    whole = folder / "weights.safetensors"
     if member == "feedback" and track in graph.feedback:
         settings = read_section("systems.feedback", feedback.Settings)
         classes = len(TRACKS[track].classes)
         student = feedback.load_student(settings.spatial, vit, classes, FEEDBACK / track)
         encoder = build_encoder(settings.temporal, student.backbone.width, classes)
-        encoder.load_state_dict(weights)
+        encoder.load_state_dict(load_file(whole))
         extractor = feedback.student_extractor(student)
         return TemporalMember(extractor, encoder.eval().to(device()), settings.temporal.stride_frames)
     for name, training in graph.trainings.items():
@@ -166,7 +166,7 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
             apart = {task: folder / task_weights(task) for task in job.track.tasks}
             if all(path.is_file() for path in apart.values()):
                 return TasksApart({t: _frame_member(training.system, job, load_file(p)) for t, p in apart.items()})
-            return _frame_member(training.system, job, weights)
+            return _frame_member(training.system, job, load_file(whole))
     raise MienError(f"params.yaml: nothing in graph makes {member} of {track}; run `dvc repro`")
 
 

@@ -82,14 +82,4 @@ def compare(track: str, labels: pa.Table, challenger: Judged, champion: Judged, 
 
 def _undecided(track: str, rows: int, count: int) -> Verdict:
     why = f"champion and challenger share {count} recordings of validation: too few for an interval"
-    return Verdict(
-        track=track,
-        score=None,
-        champion_score=None,
-        difference=None,
-        interval=None,
-        rows=rows,
-        recordings=count,
-        promoted=False,
-        why=why,
-    )
+    return Verdict.undecided(track, False, why, rows, count)

@@ -32,6 +32,21 @@ class Verdict(BaseModel):
     promoted: bool
     why: str
 
+    @classmethod
+    def undecided(cls, track: str, promoted: bool, why: str, rows: int = 0, recordings: int = 0) -> "Verdict":
+        """Where nothing could be compared: there are no scores."""
+        return cls(
+            track=track,
+            score=None,
+            champion_score=None,
+            difference=None,
+            interval=None,
+            rows=rows,
+            recordings=recordings,
+            promoted=promoted,
+            why=why,
+        )
+
 
 class Champion(BaseModel):
     """A track's champion: its tag and commit."""

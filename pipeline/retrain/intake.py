@@ -95,7 +95,7 @@ def _good_videos(arrivals: list[Arrival], held: Held, intake: Intake) -> dict[st
 def _decoded(path: Path) -> int:
     """How many frames of a video decode."""
     try:
-        return sum(1 for _ in read_frames(path))
+        return sum(frame.image is not None for frame in read_frames(path))
     except UnreadableMedia:
         return 0
 

@@ -210,17 +210,7 @@ def tracks_at_tree() -> list[str]:
 def judge(track: str, champion: Champion | None, settings: Retrain, versions: Versions) -> Verdict:
     """A track's challenger, in the worktree, against its champion, from DVC's cache."""
     if champion is None:
-        return Verdict(
-            track=track,
-            score=None,
-            champion_score=None,
-            difference=None,
-            interval=None,
-            rows=0,
-            recordings=0,
-            promoted=True,
-            why="the track had no champion",
-        )
+        return Verdict.undecided(track, True, "the track had no champion")
     folder = tree.HOME / "champion" / track
     shutil.rmtree(folder, ignore_errors=True)
     versions.fetch(champion.commit, f"{ENSEMBLE}/{track}", folder)

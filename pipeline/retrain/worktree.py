@@ -6,7 +6,6 @@ using. Shards that the user's store has are linked in first; a shard is checked 
 """
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import yaml
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_path
 from pipeline.core.params import PARAMS
-from pipeline.core.workstore import STORE
+from pipeline.core.workstore import STORE, link
 from pipeline.retrain.git import commit, git
 from pipeline.run.dag import dvc_command
 from pipeline.run.environment import STATE
@@ -77,17 +76,9 @@ def link_shards(source: Path, target: Path) -> int:
         if not shard.is_file() or (place / seal.name).exists():
             continue
         for file in (shard, seal):
-            with atomic_path(place / file.name) as temporary:
-                _link(file, temporary)
+            link(file, place / file.name)
         linked += 1
     return linked
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def run_dvc(*arguments: str, folder: Path | None = None) -> None:

@@ -22,9 +22,10 @@ TOP = "top"  # the folder of pictures that lie in no folder: a shard needs a nam
 def external_labels(root: Path) -> pa.Table:
     """Labels of the pack at `root`, with video, frame and ordinal; `MienError` for a picture that is not there."""
     table = read_parquet(root / TABLE)
-    images = table["image"].to_pylist()
+    images, store = table["image"].to_pylist(), PackStore(root)
     ranks = {
-        folder: {name: rank for rank, name in enumerate(_names(root, folder), 1)} for folder in set(map(parent, images))
+        folder: {name: rank for rank, name in enumerate(_names(store, folder), 1)}
+        for folder in set(map(parent, images))
     }
     frames = []
     for image in images:
@@ -43,10 +44,10 @@ def external_labels(root: Path) -> pa.Table:
 def external_items(name: str, root: Path, labels: pa.Table, faces: str) -> list[MediaItem]:
     """Every folder that holds labelled pictures, in ranges; `faces` tells whether these are aligned or whole."""
     kind = "aligned" if faces == "aligned" else "pictures"
-    folders = sorted({parent(image) for image in labels["image"].to_pylist()})
-    items = (ranges(name, folder, kind, len(_names(root, folder)), folder or TOP) for folder in folders)
+    folders, store = sorted({parent(image) for image in labels["image"].to_pylist()}), PackStore(root)
+    items = (ranges(name, folder, kind, len(_names(store, folder)), folder or TOP) for folder in folders)
     return [item for part in items for item in part]
 
 
-def _names(root: Path, folder: str) -> list[str]:
-    return [file.name for file in PackStore(root).list(folder)[1] if is_image(file.name)]
+def _names(store: PackStore, folder: str) -> list[str]:
+    return [file.name for file in store.list(folder)[1] if is_image(file.name)]

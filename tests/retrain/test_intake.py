@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.abaw.tracks import TRACKS
+from pipeline.faces.media import Frame
 from pipeline.retrain.held import Held, label_place
 from pipeline.retrain.inbox import look
-from pipeline.retrain.intake import Intake, decide
+from pipeline.retrain.intake import Intake, _decoded, decide
 
 FRAMES = 6
 OLD = "annotations/VA_Estimation_Challenge/Train_Set/1.txt"
@@ -194,3 +195,11 @@ def test_places_of_label_files():
     assert label_place(PurePosixPath("x/AU_Detection_Challenge/Validation_Set/1.txt")) == ("au", "validation")
     assert label_place(PurePosixPath("Train_Set/1.txt")) is None
     assert label_place(PurePosixPath("AU_Set/notes/1.txt")) is None
+
+
+def test_frames_that_do_not_decode_are_not_counted(monkeypatch):
+    """Ten are in the container, four of them damaged: the reader gives them without an image."""
+    picture, damaged = np.zeros((4, 4, 3), np.uint8), (3, 4, 5, 6)
+    frames = [Frame(number, number / 25, None if number in damaged else picture) for number in range(1, 11)]
+    monkeypatch.setattr("pipeline.retrain.intake.read_frames", lambda path: iter(frames))
+    assert _decoded(Path("x.mp4")) == 6
