@@ -1,6 +1,11 @@
-"""The stage `synthesize`: render the demo data in the official layouts, and its truth beside it."""
+"""The stage `synthesize`: render the demo data in the official layouts, and its truth beside it.
+
+The bytes are the same on every x86-64 processor with AVX2 (`docs/LOG.md`): what libraries would choose by the processor
+is fixed before they load.
+"""
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,6 +35,8 @@ PARAMS, DATA, TRUTH, CACHE = (
     Path(".work/demo"),
 )
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+SAME_ROUNDING = {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"}
+FIXED = ONE_THREAD | (SAME_ROUNDING if platform.machine() == "x86_64" else {})
 
 Film = Callable[[Studio, Params, Any, Path], list[Truth]]
 _studio: Studio | None = None
@@ -37,8 +44,14 @@ _studio: Studio | None = None
 
 def _start(packed: Path) -> None:
     global _studio
-    cv2.setNumThreads(1)
+    _settle_opencv()
     _studio = Studio.open(packed)
+
+
+def _settle_opencv() -> None:
+    """One thread, and none of the code that it has for some processors alone."""
+    cv2.setNumThreads(1)
+    cv2.setUseOptimized(False)
 
 
 def _work(film: Film, params: Params, item: object, out: Path) -> list[Truth]:
@@ -65,21 +78,15 @@ def synthesize(params: Params, data: Path, truth: Path, cache: Path, workers: in
 
 def _film(params: Params, items: list[tuple[Film, Any]], packed: Path, out: Path, workers: int) -> list[Truth]:
     """Film all items in worker processes; the truths come back in the order of the items."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)  # read by a worker's BLAS when it starts
-    try:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start, (packed,)) as pool:
-            futures = [pool.submit(_work, film, params, item, out) for film, item in items]
-            try:
-                return _collect(futures)
-            except BrokenProcessPool:
-                raise MienError("a rendering process was killed, perhaps for memory; try MIEN_WORKERS=1") from None
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (packed,)) as pool:
+        futures = [pool.submit(_work, film, params, item, out) for film, item in items]
+        try:
+            return _collect(futures)
+        except BrokenProcessPool:
+            raise MienError("a rendering process was killed, perhaps for memory; try MIEN_WORKERS=1") from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _collect(futures: list[Future[list[Truth]]]) -> list[Truth]:
@@ -99,6 +106,11 @@ def _truncate(path: Path) -> None:
 
 def main() -> int:
     """Run the stage; errors are one line."""
+    if any(
+        os.environ.get(name) != value for name, value in FIXED.items()
+    ):  # numpy and its BLAS read them when they load
+        os.execve(sys.executable, [sys.executable, "-m", "demo.generator.synthesize"], os.environ | FIXED)
+    _settle_opencv()
     try:
         synthesize(read_params(PARAMS), DATA, TRUTH, CACHE, worker_count())
     except MienError as error:

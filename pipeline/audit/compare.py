@@ -14,6 +14,7 @@ from pipeline.audit.history import History, Hit
 from pipeline.audit.locks import Lock, Stage, read_lock
 from pipeline.audit.outside import named_weights
 from pipeline.audit.states import Commit, resolved_commit
+from pipeline.audit.tried import try_causes
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ENSEMBLE, SUBMISSIONS
 from pipeline.run.why import compare, differences
@@ -40,6 +41,7 @@ class Differences:
     weights: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
 
 
@@ -92,8 +94,8 @@ def _commit_side(name: str, lock: Lock, stage: str, history: History) -> Side:
     return Side(name, case, path.read_text().splitlines() if path else [])
 
 
-def differ(first: Side, second: Side) -> Differences:
-    """All that is not the same."""
+def differ(first: Side, second: Side, tries: bool = True) -> Differences:
+    """All that is not the same; where scores are not and it `tries`, which change of the ensemble's parts did it."""
     found = Differences(rows=_rows(first.lines, second.lines), metrics=_metrics(first.case, second.case))
     ours, theirs = ({stage.name: stage for stage in side.case.stages} for side in (first, second))
     found.stages += [f"{name}: only behind {first.name}" for name in ours if name not in theirs]
@@ -108,6 +110,8 @@ def differ(first: Side, second: Side) -> Differences:
             found.stages.append(f"{name}: command {a.cmd!r} -> {b.cmd!r}")
     found.code = [f"{text} ({count} stages)" for text, count in sorted(code.items())]
     found.data = _data(first.case, second.case)
+    if tries and found.metrics:
+        found.tried = try_causes(first.case, second.case)
     found.params, found.weights = ([*dict.fromkeys(lines)] for lines in (found.params, found.weights))
     return found
 

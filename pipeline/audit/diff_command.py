@@ -12,6 +12,7 @@ TITLES = {
     "weights": "weights from outside",
     "stages": "stages",
     "metrics": "scores on validation",
+    "tried": "tried one at a time: score on validation by inner folds",
     "rows": "rows of the submission",
 }
 MOST = 8  # lines of a kind
@@ -23,6 +24,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("first", metavar="A", help="a submission's file, or a commit")
     parser.add_argument("second", metavar="B", help="the same")
     parser.add_argument("--track", metavar="va", help="of two commits, this track alone")
+    parser.add_argument("--quick", action="store_true", help="do not fit ensembles anew to tell which change did it")
     parser.add_argument("--all", action="store_true", help="every line, however many")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=diff_command)
@@ -36,7 +38,7 @@ def diff_command(args: argparse.Namespace) -> int:
 
     track = trained_track(args.track.lower()).name if args.track else None
     pairs = sides(args.first, args.second, track, open_history())
-    told = {first.case.hit.stage: asdict(differ(first, second)) for first, second in pairs}
+    told = {first.case.hit.stage: asdict(differ(first, second, not args.quick)) for first, second in pairs}
     if args.json:
         print(json.dumps(told, indent=1))
     else:

@@ -32,13 +32,13 @@ class Objects:
     """Bytes by digest: out of the cache, or out of the workspace where a file there has that digest."""
 
     def __init__(self, cache: Path) -> None:
-        self._cache = cache
+        self.folder = cache
         self._listings: dict[str, dict[str, str] | None] = {}
         self._digests: dict[tuple[int, int], str] = {}
 
     def cached(self, md5: str) -> Path:
         """Where the cache holds, or would hold, the object of a digest."""
-        return self._cache / "files/md5" / md5[:2] / md5[2:]
+        return self.folder / "files/md5" / md5[:2] / md5[2:]
 
     def digest(self, path: Path) -> str:
         """md5 of a file, read once however many links lead to it."""

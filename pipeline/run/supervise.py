@@ -8,6 +8,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -28,15 +29,14 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def run_supervised(command: list[str], folder: Path | None = None) -> int:
+def run_supervised(command: list[str], folder: Path | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run a command, in `folder`, and give its exit code; on SIGINT or SIGTERM end its whole tree and give 128 + the
     signal.
 
     A second signal, while the tree is given its seconds to end, kills it.
     """
-    process = subprocess.Popen(
-        command, cwd=folder, start_new_session=True
-    )  # the terminal's Ctrl-C reaches this process alone
+    # in a session of its own: the terminal's Ctrl-C reaches this process alone
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
     former = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return process.wait()

@@ -24,6 +24,7 @@ from pipeline.core.paths import RUNS
 from pipeline.core.secrets import redacted
 from pipeline.run.delivery import SPOOL, Delivery, deliver_spool, this_process, warn
 from pipeline.run.environment import children_peak_bytes, git, peak_memory_bytes, prepare
+from pipeline.run.machine import machine_facts
 from pipeline.run.outputs import written
 
 FLUSH_SECONDS = 5.0
@@ -197,6 +198,7 @@ def _run_json(run: Run, seconds: float) -> str:
         "git_dirty": bool(record["uncommitted"]),
         "uncommitted": record["uncommitted"],
         "hardware": record["tags"]["hardware"],
+        "machine": record["machine"],
         "outputs": record["outputs"],
         "seconds": round(seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -220,6 +222,7 @@ def stage_run(stage: str, params: dict[str, Any]) -> Iterator[Run]:
     except BaseException:
         run.finish("FAILED")
         raise
+    run.record["machine"] = machine_facts()  # now, since by now the stage has loaded what it sums with
     run.record["outputs"] = written(path for path in stage_outs(stage) if not path.is_relative_to(RUNS))
     run.log({"stage_seconds": time.monotonic() - started, "peak_memory_bytes": peak_memory_bytes()})
     run.finish("FINISHED")

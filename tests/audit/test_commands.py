@@ -134,6 +134,8 @@ def test_what_changed_between_two_runs(clone: Path) -> None:
     ]
     assert told["code"] == ["code: stages/submit.py has changed (1 stages)"]
     assert (told["data"], told["weights"], told["stages"]) == ([], [], [])
+    assert bool(told["tried"]) == bool(told["metrics"])  # one cause alone
+    assert all("how the ensemble is fitted: " in line for line in told["tried"][1:])
     code, said = mien("diff", "HEAD", str(FILE))
     assert (code, said.splitlines()[1]) == (0, "nothing differs")
 
