@@ -42,20 +42,14 @@ def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         if one == other:
             continue
         if isinstance(one, dict) and isinstance(other, dict):
-            told += [
-                f"{key} {one.get(key)}, here {other.get(key)}" for key in one | other if one.get(key) != other.get(key)
-            ]
+            names = [key for key in one | other if one.get(key) != other.get(key)]
+            told += [f"{key} {one.get(key)}, here {other.get(key)}" for key in names]
         elif isinstance(one, list) and isinstance(other, list):
-            told.append(
-                f"{name} {' '.join(_only(one, other)) or 'fewer'}, here {' '.join(_only(other, one)) or 'fewer'}"
-            )
+            lost, gained = (" ".join(n for n in a if n not in b) for a, b in ((one, other), (other, one)))
+            told.append(f"{name} {lost or 'fewer'}, here {gained or 'fewer'}")
         else:
             told.append(f"{name} {one}, here {other}")
     return told
-
-
-def _only(ours: list[str], theirs: list[str]) -> list[str]:
-    return [name for name in ours if name not in theirs]
 
 
 def _cpuinfo() -> dict[str, str]:
