@@ -19,6 +19,7 @@ Entity = dict[str, Any]
 WORKFLOW = "dvc.yaml"
 RUN, LANGUAGE = "#run", "https://dvc.org/doc/user-guide/project-structure/dvcyaml-files"
 PYPI = "https://pypi.org/project"
+SWH_LENGTH = 40  # Software Heritage names commits by SHA-1
 UNITS = {
     "seconds": "http://qudt.org/vocab/unit/SEC",
     "peak_memory_bytes": "http://qudt.org/vocab/unit/BYTE",
@@ -113,7 +114,8 @@ class RunGraph:
         """The program of a stage, by Software Heritage's id of its file in the commit; several stages may share it."""
         module = f"stages/{stage.name.partition('@')[0]}.py"
         commit = self.case.hit.commits[0] if self.case.hit.commits else ""
-        name = f"swh:1:rev:{commit};path=/{module}" if commit else f"#tool/{module}"
+        is_sha1 = len(commit) == SWH_LENGTH
+        name = f"swh:1:rev:{commit};path=/{module}" if is_sha1 else f"#tool/{module}"
         _, libraries = code_of(self.case, stage)
         tool = self._add(
             {

@@ -84,8 +84,8 @@ def _put_together(root: Path, folder: Path) -> Claim:
     except OSError as error:
         raise MienError(f"{GIT}/{Path(str(error.filename)).name}: {error.strerror}; {AGAIN}") from None
     listed = {path: line for line in tree.decode().splitlines() for line, _, path in [line.partition("\t")]}
-    long = max((len(line.split()[2]) for line in listed.values()), default=40) == hashlib.sha256().digest_size * 2
-    git_bytes("init", "--quiet", f"--object-format={'sha256' if long else 'sha1'}", folder.as_posix())
+    is_long = any(len(line.split()[2]) > len(hashlib.sha1().hexdigest()) for line in listed.values())
+    git_bytes("init", "--quiet", *(["--object-format=sha256"] if is_long else []), folder.as_posix())
     shutil.copytree(root / CODE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     _hold(listed, folder)
     git_bytes("update-index", "--add", "--index-info", stdin=tree)
