@@ -75,11 +75,16 @@ def _metadata(case: Case, members: dict[str, Member], published: str, claims: li
     crate = ROCrate(gen_preview=False, version="1.1")
     crate.metadata.extra_terms.update(TERMS_USED)
     for entity in [*_files(case, members, graph), *graph.data.values()]:
-        crate.add(DataEntity(crate, entity["@id"], entity))
+        crate.add(DataEntity(crate, entity["@id"], _single(entity)))
     for entity in [*_profiles(), *graph.context.values()]:
-        crate.add(ContextEntity(crate, entity["@id"], entity))
+        crate.add(ContextEntity(crate, entity["@id"], _single(entity)))
     crate.update_jsonld({"@id": "./", **_root(case, published, claims), "mentions": [ref(a) for a in graph.actions]})
     return dict(crate.metadata.generate())
+
+
+def _single(entity: Entity) -> Entity:
+    """An entity as RO-Crate likes it: a list of one is that one."""
+    return {key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in entity.items()}
 
 
 def _root(case: Case, published: str, claims: list[Claim]) -> Entity:

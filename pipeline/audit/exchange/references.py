@@ -60,6 +60,7 @@ SYSTEMS: dict[str, Reference] = {
         ),
         2022,
         "2207.10025",
+        "Workshop version: LNCS 13806, pp. 60-75, doi 10.1007/978-3-031-25075-0\\_5",
     ),
     "emma": Reference(
         "li2022priori",

@@ -178,8 +178,8 @@ class RunGraph:
 
     def _of_item(self, item: Item) -> tuple[str, str]:
         """A file or folder that is not in the crate: its entity by digest, and its formal parameter."""
-        name = f"urn:md5:{item.md5.removesuffix(DIRECTORY)}#{item.path}"
-        kind = "Dataset" if item.is_folder else "File"
+        kind, ending = ("Dataset", "/") if item.is_folder else ("File", "")
+        name = f"urn:md5:{item.md5.removesuffix(DIRECTORY)}#{item.path}{ending}"
         if item.path == self.case.hit.item.path:
             return PurePosixPath(item.path).name, self.result
         entity = {"@id": name, "@type": kind, "name": item.path, "description": _described(item)}
