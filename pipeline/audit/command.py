@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.claims import Claim
-from pipeline.core.errors import MienError
+from pipeline.audit.exchange.options import add_options, hand_over, in_place
 
 
 def add_arguments(subparsers: Any) -> None:
@@ -20,42 +20,13 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--all", action="store_true", help="every claim, not only those that do not hold")
     parser.add_argument("--quick", action="store_true", help="do not hash data and outputs anew, which may take hours")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page with the graph drawn")
-    parser.add_argument("--attest", type=Path, metavar="OUT", help="write an in-toto statement with SLSA provenance")
-    parser.add_argument("--sign", type=Path, metavar="KEY", help="with --attest: an Ed25519 key; `mien key` makes one")
-    parser.add_argument("--crate", type=Path, metavar="OUT", help="write a Workflow Run RO-Crate: a folder, or a .zip")
-    parser.add_argument(
-        "--verify-attestation", type=Path, metavar="STATEMENT", help="hold a statement against FILE and this repository"
-    )
-    parser.add_argument("--key", type=Path, metavar="PUBLIC", help="with --verify-attestation: who must have signed it")
+    add_options(parser)
     parser.set_defaults(run=audit_command)
 
 
 def audit_command(args: argparse.Namespace) -> int:
-    """0 when the file was found and no claim is broken; in the folder of an unpacked bundle, as far as that goes."""
-    from pipeline.audit.exchange.unpacked import as_workspace
-
-    _refuse_alone(args)
-    with as_workspace(args) as claims:
-        return (_verify if args.verify_attestation else _audit)(args, claims)
-
-
-def _refuse_alone(args: argparse.Namespace) -> None:
-    for name, needs in (("sign", "attest"), ("key", "verify_attestation")):
-        if getattr(args, name) and not getattr(args, needs):
-            raise MienError(f"--{name} goes with --{needs.replace('_', '-')} alone", exit_code=2)
-
-
-def _verify(args: argparse.Namespace, of_bundle: list[Claim]) -> int:
-    """What of a statement holds."""
-    from pipeline.audit.audit import open_history
-    from pipeline.audit.exchange.verify import check_statement
-    from pipeline.audit.text import tell_claims
-
-    claims = [*of_bundle, *check_statement(args.verify_attestation, args.file, args.key, open_history())]
-    print(
-        json.dumps([asdict(claim) for claim in claims], indent=1) if args.json else "\n".join(tell_claims(claims, True))
-    )
-    return 1 if any(claim.verdict == "broken" for claim in claims) else 0
+    """0 when the file was found and no claim is broken."""
+    return in_place(args, _audit)
 
 
 def _audit(args: argparse.Namespace, of_bundle: list[Claim]) -> int:
@@ -112,17 +83,9 @@ def _facts(found: Any, claims: list[Claim]) -> dict[str, Any]:
 
 
 def _write(args: argparse.Namespace, found: Any, claims: list[Claim]) -> None:
-    """The page, the statement and the crate, where asked."""
+    """The page and what else is asked for."""
     if args.html:
         from pipeline.audit.page import write_page
 
         write_page(args.html, found, claims)
-    if args.attest:
-        from pipeline.audit.attest import statement
-        from pipeline.audit.exchange.envelope import write_attestation
-
-        write_attestation(args.attest, statement(found, claims), args.sign)
-    if args.crate:
-        from pipeline.audit.exchange.crate import write_crate
-
-        write_crate(args.crate, found, claims)
+    hand_over(args, found, claims)

@@ -204,6 +204,15 @@ def test_each_difference_is_named_and_nothing_else(made: Found, change: str) -> 
     assert "\n" not in found_text
 
 
+def test_a_strangers_words_do_not_reach_the_terminal(made: Found) -> None:
+    tree = json.loads(json.dumps(statement(made, [])))
+    hostile = {"name": "x\nverified: all\x1b[2J" + "y" * 999, "digest": {"md5": "1"}}
+    tree["predicate"]["buildDefinition"]["resolvedDependencies"].append(hostile)
+    write_attestation(Path("s.json"), tree, Path("team.key"))
+    ((_, text),) = wrong(said(made))
+    assert text.startswith("x?verified: all?[2Jyyy") and len(text) == 240
+
+
 def test_bytes_that_nobody_knows(made: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     write_attestation(Path("s.json"), statement(made, []))
     monkeypatch.setattr(verify, "look_up", lambda file, history: None)
@@ -223,7 +232,7 @@ def test_digests_of_what_is_not_here_are_not_compared_and_that_is_said(made: Fou
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "nonsense", '{"payload": 1}', '{"payload": "!!"}', '{"signatures": 3}', "7"]
+    "text", ["", "[]", "nonsense", "[" * 99999, '{"payload": 1}', '{"payload": "!!"}', '{"signatures": 3}', "7"]
 )
 def test_what_is_no_statement_is_told_in_one_line(made: Found, text: str) -> None:
     from pipeline.core.errors import MienError

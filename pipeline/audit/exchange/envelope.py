@@ -54,7 +54,7 @@ def open_attestation(path: Path) -> Opened:
             return Opened(envelope.payload, envelope)
     except OSError as error:
         raise MienError(f"{path}: {error.strerror}; name a statement that `--attest` wrote", exit_code=2) from None
-    except (ValueError, KeyError, TypeError, AttributeError, FormatError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, FormatError, RecursionError) as error:
         said = " ".join(str(error).split())[:100]
         raise MienError(f"{path}: neither a statement nor a signed envelope: {said}") from None
     return Opened(data)

@@ -18,10 +18,19 @@ from pipeline.run.why import differences
 
 ABOUT = "statement"
 PROJECT = "the project"
+MOST = 240  # characters of a claim's text
 
 
 def check_statement(path: Path, file: Path, public: Path | None, history: History) -> Iterator[Claim]:
-    """Signature, form, subject, then all that the statement says of the chain; none of the later after a broken one."""
+    """Signature, form, subject, then all that the statement says of the chain; none of the later after a broken one.
+
+    A claim's text is one printable line, whatever a stranger wrote into the statement.
+    """
+    for claim in _claims(path, file, public, history):
+        yield replace(claim, text="".join(c if c.isprintable() else "?" for c in claim.text)[:MOST])
+
+
+def _claims(path: Path, file: Path, public: Path | None, history: History) -> Iterator[Claim]:
     opened = open_attestation(path)
     claim = check_signature(opened, read_public(public) if public else None)
     yield claim
@@ -47,7 +56,7 @@ def _parsed(opened: Opened) -> dict[str, Any] | Claim:
     """The statement as a tree, or what is wrong with its form."""
     try:
         said = json.loads(opened.payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return broken(ABOUT, "form", "its payload is no JSON")
     if not isinstance(said, dict) or said.get("_type") != STATEMENT:
         told = said.get("_type") if isinstance(said, dict) else type(said).__name__
