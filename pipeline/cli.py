@@ -15,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
     from pipeline.abaw.check import command as check
     from pipeline.audit import command as audit
     from pipeline.audit import diff_command, rules_command, trace_command
+    from pipeline.audit.exchange import bundle_command
     from pipeline.release import commands
     from pipeline.retrain import command as retraining
     from pipeline.weights import command as weights
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)
     weights.add_arguments(subparsers)
-    for command in (audit, trace_command, diff_command, rules_command):
+    for command in (audit, trace_command, diff_command, rules_command, bundle_command):
         command.add_arguments(subparsers)
     retraining.add_arguments(subparsers)
     _add_init(subparsers)

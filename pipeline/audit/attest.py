@@ -1,8 +1,8 @@
 """The answer as an in-toto statement with SLSA provenance, for whoever reads these rather than Mien.
 
 Statement v1: https://in-toto.io/Statement/v1; predicate: https://slsa.dev/spec/v1.0/provenance. DVC's md5 stands beside
-sha256; a folder's sha256 is that of its `sha256sum` list, `<digest>  <path>` a line, sorted by path. Nothing is signed:
-`cosign attest-blob` or another signer takes the file as it is.
+sha256; a folder's sha256 is that of its `sha256sum` list, `<digest>  <path>` a line, sorted by path. It is signed, held
+against a repository and put into crates and bundles in `exchange/`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pipeline.audit.claims import Claim, counted
 from pipeline.audit.lineage import is_below, origin
 from pipeline.audit.locks import DIRECTORY, Item
 from pipeline.audit.outside import named_weights
-from pipeline.core.files import file_digest, write_json
+from pipeline.core.files import file_digest
 from pipeline.core.paths import CODE
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -34,11 +34,6 @@ def statement(found: Found, claims: list[Claim]) -> dict[str, Any]:
         "predicateType": PREDICATE,
         "predicate": {"buildDefinition": _definition(case), "runDetails": _details(case, claims)},
     }
-
-
-def write_statement(target: Path, found: Found, claims: list[Claim]) -> None:
-    """Publish the statement."""
-    write_json(target, statement(found, claims))
 
 
 def _definition(case: Case) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.claims import Claim
+from pipeline.audit.exchange.options import add_options, hand_over, in_place
 
 
 def add_arguments(subparsers: Any) -> None:
@@ -19,12 +20,16 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--all", action="store_true", help="every claim, not only those that do not hold")
     parser.add_argument("--quick", action="store_true", help="do not hash data and outputs anew, which may take hours")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page with the graph drawn")
-    parser.add_argument("--attest", type=Path, metavar="OUT", help="write an in-toto statement with SLSA provenance")
+    add_options(parser)
     parser.set_defaults(run=audit_command)
 
 
 def audit_command(args: argparse.Namespace) -> int:
     """0 when the file was found and no claim is broken."""
+    return in_place(args, _audit)
+
+
+def _audit(args: argparse.Namespace, of_bundle: list[Claim]) -> int:
     from pipeline.audit.audit import check_all, look_up, open_history
     from pipeline.audit.text import tell_claims, tell_found, tell_tree
 
@@ -32,7 +37,7 @@ def audit_command(args: argparse.Namespace) -> int:
     found = look_up(args.file, history)
     if found is None:
         return _unknown(args, history)
-    claims = check_all(found.case, args.quick)
+    claims = [*of_bundle, *check_all(found.case, args.quick)]
     if args.json:
         print(json.dumps(_facts(found, claims), indent=1))
     else:
@@ -78,12 +83,9 @@ def _facts(found: Any, claims: list[Claim]) -> dict[str, Any]:
 
 
 def _write(args: argparse.Namespace, found: Any, claims: list[Claim]) -> None:
-    """The page and the statement, where asked."""
+    """The page and what else is asked for."""
     if args.html:
         from pipeline.audit.page import write_page
 
         write_page(args.html, found, claims)
-    if args.attest:
-        from pipeline.audit.attest import write_statement
-
-        write_statement(args.attest, found, claims)
+    hand_over(args, found, claims)

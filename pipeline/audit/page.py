@@ -18,10 +18,15 @@ from pipeline.core.files import atomic_write_text
 
 def write_page(target: Path, found: Found, claims: list[Claim]) -> None:
     """Publish the page."""
+    atomic_write_text(target, rendered(found, claims))
+
+
+def rendered(found: Found, claims: list[Claim]) -> str:
+    """The page's text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    atomic_write_text(target, environment.get_template("page.html").render(**_content(found, claims)))
+    return environment.get_template("page.html").render(**_content(found, claims))
 
 
 def _content(found: Found, claims: list[Claim]) -> dict[str, Any]:

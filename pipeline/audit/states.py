@@ -92,6 +92,11 @@ class Commit:
         """Paths of all files with a suffix."""
         return [path for path in self._blobs if path.endswith(suffix)]
 
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Path and bytes of every file."""
+        for path, data in zip(self._blobs, git_objects(self._blobs.values()), strict=True):
+            yield path, data or b""
+
     def export(self, folders: Iterable[str], target: Path) -> None:
         """Write the files of some folders, and files, below `target`."""
         wanted = [path for path in self._blobs if any(path == f or path.startswith(f"{f}/") for f in folders)]

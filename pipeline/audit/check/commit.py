@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.audit.case import Case
 from pipeline.audit.claims import Claim, broken, some, unchecked, verified
-from pipeline.audit.states import Commit, git_objects
+from pipeline.audit.states import Commit, git_bytes, git_objects
 
 
 def check_commit(case: Case) -> Iterator[Claim]:
@@ -26,8 +26,11 @@ def _clean(case: Case, stage: str, run: dict[str, Any]) -> Claim:
     commit = run.get("git_commit")
     if not commit:
         return broken(stage, "commit", "it ran outside of any commit")
-    if next(git_objects([f"{commit}^{{commit}}"])) is None:
+    known = next(git_objects([f"{commit}^{{commit}}"])) is not None
+    if not known and git_bytes("rev-parse", "--is-shallow-repository").strip() != b"true":
         return broken(stage, "commit", f"it ran at {commit[:12]}, of which this repository does not know")
+    if not known and not run.get("git_dirty"):
+        return unchecked(stage, "commit", f"it ran at {commit[:12]}, before the first commit that is here")
     if not run.get("git_dirty"):
         return verified(stage, "commit", f"it ran at {commit[:12]} with nothing uncommitted")
     changed = run.get("uncommitted")

@@ -11,7 +11,7 @@ from pipeline.core.files import file_digest
 from pipeline.core.weights import DECLARATIONS, Weights
 
 
-def _on_disk(name: str) -> Path | None:
+def on_disk(name: str) -> Path | None:
     """Where a declared file lies; None where it does not."""
     if name.startswith(f"{MTCNN}/"):
         from pipeline.faces.mtcnn import onnx_files
@@ -35,7 +35,7 @@ def _claim(case: Case, stage: Stage, name: str, entry: Weights | None) -> Claim:
     if entry is None:
         return broken(stage.name, "weights", f"{name}: {DECLARATIONS} of {case.state.short} does not declare it")
     told = f"{name}: {entry.licence}, trained on {', '.join(entry.trained_on) or 'nothing told'}"
-    path = _on_disk(name)
+    path = on_disk(name)
     if path is None:
         return unchecked(stage.name, "weights", f"{told}; the file is not here")
     digest = file_digest(path)
