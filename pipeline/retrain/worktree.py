@@ -16,10 +16,11 @@ import psutil
 import yaml
 
 from pipeline.core.errors import MienError
-from pipeline.core.files import atomic_path
+from pipeline.core.files import atomic_path, atomic_write_bytes, file_digest
 from pipeline.core.params import PARAMS
 from pipeline.core.workstore import STORE, link
 from pipeline.retrain.git import commit, git
+from pipeline.retrain.outcome import Intake
 from pipeline.run.dag import dvc_command
 from pipeline.run.environment import STATE
 from pipeline.run.supervise import end_tree, run_supervised
@@ -101,18 +102,35 @@ def bring_data(root: str) -> None:
     run_dvc("checkout", f"{root}.dvc" if (TREE / f"{root}.dvc").is_file() else root, folder=TREE)
 
 
-def add_files(root: str, own_root: str, files: dict[Path, str]) -> None:
-    """Put new files into the release, as `own_root`, and let DVC keep it.
+def change_release(root: str, own_root: str, intake: Intake) -> None:
+    """Put new files into the release, as `own_root`, take out what leaves it, and let DVC keep it.
 
     A release that is a stage's output (the demo's) becomes data of its own: params.yaml names its new place.
     """
     if root != own_root:
         shutil.move(TREE / root, TREE / own_root)
         set_root(TREE / PARAMS, root, own_root)
-    for source, name in files.items():
-        with atomic_path(TREE / own_root / name) as temporary:  # in the place of a link into the cache, not through it
-            shutil.copyfile(source, temporary)
+    release = TREE / own_root
+    for name in intake.removed:
+        _take_out(release, name)
+    for arrival, name in intake.taken.items():
+        if name not in intake.rewritten:
+            with atomic_path(release / name) as temporary:  # in the place of a link into the cache, not through it
+                shutil.copyfile(arrival.path, temporary)
+            if file_digest(release / name, "md5") != arrival.md5:
+                raise MienError(f"{arrival.name} changed while it was taken; the next run looks at it again")
+    for name, data in intake.rewritten.items():
+        atomic_write_bytes(release / name, data)
     run_dvc("add", own_root, folder=TREE)
+
+
+def _take_out(release: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty: DVC knows of none, and discovery reads their names."""
+    (release / name).unlink()
+    for folder in (release / name).parents:
+        if folder == release or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def set_root(params: Path, former: str, root: str) -> None:
