@@ -16,9 +16,9 @@ from pipeline.backbones.encoder import Vit
 from pipeline.core.files import atomic_write_bytes
 from pipeline.core.graph import dataset_of
 from pipeline.core.params import Section
-from pipeline.core.parquet import read_parquet
-from pipeline.core.paths import EXTERNAL, EXTRA, SPLITS
+from pipeline.core.paths import EXTERNAL
 from pipeline.faces.crops import Crops
+from pipeline.tables.pretraining import training_videos
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
 from pipeline.train.views import Augment
@@ -50,15 +50,6 @@ def build_mae(vit: Vit, params: PretrainMae) -> MAE:
     seed_step(params.seed, -1 % 2**32)
     encoder = build_vit(**vit.model_dump())
     return MAE(encoder, params.decoder_width, params.decoder_depth, params.decoder_heads, params.mask_ratio)
-
-
-def training_videos(dataset: str) -> set[str] | None:
-    """Videos of a data set that are for training in every track; None for the extras, which have no split."""
-    if dataset == EXTRA:
-        return None
-    table = read_parquet(SPLITS).to_pandas()
-    table = table[table["dataset"] == dataset]
-    return set(table[table["split"] == "train"]["video"]) - set(table[table["split"] != "train"]["video"])
 
 
 class Pool:
