@@ -15,7 +15,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
 from pipeline.core.retrain import Retrain
-from pipeline.retrain import registry
+from pipeline.retrain import registry, starts
 from pipeline.retrain import worktree as tree
 from pipeline.retrain.compare import Judged, compare, validation_rows
 from pipeline.retrain.git import git, succeeds, text_at
@@ -179,8 +179,9 @@ def train_and_judge(
     if intake.changes:
         tree.change_release(data.root, root, intake)
     kept = root if intake.changes else data.root
-    tree.reproduce()
     champions = records[-1].champions
+    choose_start(settings, champions, versions)
+    tree.reproduce()
     verdicts = [judge(track, champions.get(track), settings, versions) for track in tracks_at_tree()]
     arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
     date = now()
@@ -205,6 +206,14 @@ def train_and_judge(
         verdicts=verdicts,
         champions=champions | fresh,
     )
+
+
+def choose_start(settings: Retrain, champions: dict[str, Champion], versions: Versions) -> None:
+    """In the worktree: random weights, or the champions' where `retrain.start` says so."""
+    if settings.start == "scratch":
+        starts.clear(tree.TREE)
+    elif starts.start_from(champions, versions, tree.TREE):
+        tree.run_dvc("add", starts.START.as_posix(), folder=tree.TREE)
 
 
 def left_of(intake: Intake, data: Data) -> dict[str, str]:

@@ -6,6 +6,7 @@ using. Shards that the user's store has are linked in first; a shard is checked 
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pipeline.core.params import PARAMS
 from pipeline.core.workstore import STORE, link
 from pipeline.retrain.git import commit, git
 from pipeline.retrain.outcome import Intake
+from pipeline.run.command import TOLD
 from pipeline.run.dag import dvc_command
 from pipeline.run.environment import STATE
 from pipeline.run.supervise import end_tree, run_supervised
@@ -28,9 +30,12 @@ from pipeline.run.supervise import end_tree, run_supervised
 HOME = STORE / "retrain"
 TREE = HOME / "tree"
 SHARDS = HOME / "store"
+FAULT = HOME / "fault.txt"
+FULL_BYTES = 16 << 20  # what is left of a disk on which no stage can work
 SEAL = ".sha256"
 OWN_CONFIG = Path(".dvc/config.local")
-COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore")
+STARTED = ("weights.yaml", "weights/champion.dvc", "weights/.gitignore")  # what trainings start from, where they do
+COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore", *STARTED)
 
 
 def remove_leftovers() -> bool:
@@ -98,8 +103,17 @@ def carry(commit: str, root: str, origin: str) -> None:
 
 
 def bring_data(root: str) -> None:
-    """Check the release out, whether it was added or a stage has made it."""
-    run_dvc("checkout", f"{root}.dvc" if (TREE / f"{root}.dvc").is_file() else root, folder=TREE)
+    """Check the release out, whether it was added or a stage has made it, and with it what else was added: weights and
+    external sets.
+    """
+    own = f"{root}.dvc"
+    run_dvc("checkout", own if (TREE / own).is_file() else root, folder=TREE)
+    for pointer in git("ls-files", "*.dvc", folder=TREE).splitlines():
+        if pointer != own:
+            try:
+                run_dvc("checkout", pointer, folder=TREE)
+            except MienError as error:
+                print(f"{pointer}: {error}; a stage that needs it will fail")
 
 
 def change_release(root: str, own_root: str, intake: Intake) -> None:
@@ -143,12 +157,24 @@ def set_root(params: Path, former: str, root: str) -> None:
 
 
 def reproduce() -> None:
-    """Run the graph in the worktree, as the flow of `mien repro`; `MienError` when a stage fails."""
+    """Run the graph in the worktree, as the flow of `mien repro`; `MienError` with its message when a stage fails."""
+    FAULT.unlink(missing_ok=True)
+    os.environ[TOLD] = str(FAULT.resolve())
     code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE)
+    del os.environ[TOLD]
     if code > 128:
         raise KeyboardInterrupt
     if code:
-        raise MienError("a stage failed; its own message stands above, and the next run goes on from there")
+        raise MienError(f"{_fault()}. Nothing is promoted, the inbox is as it was; the next run goes on from there")
+
+
+def _fault() -> str:
+    """What ended the graph: the first stage's own message, where it could leave one."""
+    if shutil.disk_usage(HOME).free < FULL_BYTES:
+        return "a stage failed: the disk is full"
+    if not FAULT.is_file():
+        return "a stage failed; its own message stands above"
+    return f"a stage failed: {FAULT.read_text(encoding='utf-8').strip()}"
 
 
 def commit_all(root: str, message: str) -> str | None:

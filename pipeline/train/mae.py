@@ -27,7 +27,10 @@ PICTURES = 8
 
 
 class PretrainMae(Section):
-    """Masked autoencoder pretraining (He et al. 2022, arXiv 2111.06377)."""
+    """Masked autoencoder pretraining (He et al. 2022, arXiv 2111.06377).
+
+    `start` is a file of weights, declared in weights.yaml, that the encoder starts from: a champion's.
+    """
 
     seed: int
     mask_ratio: float = Field(gt=0, lt=1)
@@ -37,6 +40,7 @@ class PretrainMae(Section):
     checkpoint_seconds: float = Field(gt=0)
     augment: Augment
     optimise: Optimise
+    start: str | None = None
 
     @model_validator(mode="after")
     def _divides(self) -> "PretrainMae":
