@@ -83,7 +83,7 @@ def compare(track: str, labels: pa.Table, challenger: Judged, champion: Judged, 
 def _lost(champion: Judged, track: str, groups: np.ndarray) -> str:
     """What of the champion's own validation cannot be compared, in words; nothing where all of it can."""
     gone = np.setdiff1d(recordings(champion.axis, track), groups)
-    return f"; {len(gone)} recordings of the champion's are gone" if len(gone) else ""
+    return f"; of the champion's own, {len(gone)} left the release" if len(gone) else ""
 
 
 def _undecided(track: str, rows: int, count: int, lost: str) -> Verdict:

@@ -34,8 +34,9 @@ from pipeline.retrain.history import (
     verdict_line,
 )
 from pipeline.retrain.inbox import look, set_aside
-from pipeline.retrain.intake import Past, decide
+from pipeline.retrain.intake import decide
 from pipeline.retrain.outcome import Intake, lines
+from pipeline.retrain.past import Past
 from pipeline.retrain.unpack import forget, opened, settle
 from pipeline.retrain.versions import Data, Versions
 from pipeline.run.environment import STATE

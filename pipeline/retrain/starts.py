@@ -31,7 +31,10 @@ LICENCE = "under the terms of the data that it was trained on"
 
 @dataclass(frozen=True)
 class Start:
-    """A file that a training starts from: its md5 in DVC's cache, and what weights.yaml is to say of it."""
+    """A file that a training starts from: its md5 in DVC's cache, and what weights.yaml is to say of it.
+
+    `source` has the form that the audit reads (`audit/outside.py`).
+    """
 
     name: str
     md5: str
@@ -80,22 +83,34 @@ def _starts(champions: dict[str, Champion], versions: Versions, params: Any) -> 
     """The file of each training, and of the encoder; tells of those that have none."""
     first = next((champions[track] for track in params["graph"]["tracks"] if track in champions), None)
     for name, folders in params["graph"]["encoders"].items():
-        md5 = _weights(first, ENCODER, ENCODER_FILE, versions)
-        why = "the track has no champion" if first is None else _other_shape(first, params, ["vit"])
-        if first and md5 and not why:
-            datasets = [dataset_of(Path(folder)) for folder in dict.fromkeys(folders)]
-            yield name, Start(name, md5, _source(first, ENCODER / ENCODER_FILE), datasets, [])
-        else:
-            print(f"{name} starts from random weights: {why or 'its champion has none in the cache'}")
+        datasets = [dataset_of(Path(folder)) for folder in dict.fromkeys(folders)]
+        yield from _start(name, first, ENCODER / ENCODER_FILE, (datasets, []), ["vit"], versions, params)
     for name, line in params["graph"]["trainings"].items():
-        champion, folder = champions.get(line["track"]), SYSTEMS / line["track"] / line["member"]
-        md5 = _weights(champion, folder, SYSTEM_FILE, versions)
-        why = "the track has no champion" if champion is None else _other_shape(champion, params, _shape_of(line))
-        if champion and md5 and not why:
-            track = TRACKS[line["track"]]
-            yield name, Start(name, md5, _source(champion, folder / SYSTEM_FILE), [track.dataset], list(track.tasks))
-        else:
-            print(f"{name} starts from random weights: {why or 'its champion has none in the cache'}")
+        track, file = TRACKS[line["track"]], SYSTEMS / line["track"] / line["member"] / SYSTEM_FILE
+        seen = [track.dataset], [str(task) for task in track.tasks]
+        shape = ["vit", f"systems.{line['system']}"]
+        yield from _start(name, champions.get(line["track"]), file, seen, shape, versions, params)
+
+
+def _start(
+    name: str,
+    champion: Champion | None,
+    file: Path,
+    seen: tuple[list[str], list[str]],
+    shape: list[str],
+    versions: Versions,
+    params: Any,
+) -> Iterator[tuple[str, Start]]:
+    """What one training starts from, where its champion has that file and its `shape`, sections of params, is the same.
+
+    `seen` are the data sets and label types that the file was trained on.
+    """
+    why = "the track has no champion" if champion is None else _other_shape(champion, params, shape)
+    md5 = _weights(champion, file.parent, file.name, versions)
+    if champion and md5 and not why:
+        yield name, Start(name, md5, f"{champion.tag} at {champion.commit}: {file.as_posix()}", *seen)
+    else:
+        print(f"{name} starts from random weights: {why or 'its champion has none in the cache'}")
 
 
 def _weights(champion: Champion | None, folder: Path, file: str, versions: Versions) -> str | None:
@@ -103,10 +118,6 @@ def _weights(champion: Champion | None, folder: Path, file: str, versions: Versi
     if champion is None or not versions.has(champion.commit, folder.as_posix()):
         return None
     return versions.files(versions.digest(champion.commit, folder.as_posix()) or "").get(file)
-
-
-def _shape_of(line: Any) -> list[str]:
-    return ["vit", f"systems.{line['system']}"]
 
 
 def _other_shape(champion: Champion, params: Any, sections: list[str]) -> str | None:
@@ -121,11 +132,6 @@ def _section(params: Any, name: str) -> Any:
     for part in name.split("."):
         found = found.get(part, {})
     return {key: value for key, value in found.items() if key != "train"}
-
-
-def _source(champion: Champion, path: Path) -> str:
-    """Where the file is from, in the form that the audit reads (`audit/outside.py`)."""
-    return f"{champion.tag} at {champion.commit}: {path.as_posix()}"
 
 
 # --- written ---------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import numpy as np
 from pipeline.abaw.tracks import TRACKS
 from pipeline.retrain.held import Held
 from pipeline.retrain.inbox import look
-from pipeline.retrain.intake import Past, decide
+from pipeline.retrain.intake import decide
 from pipeline.retrain.outcome import Intake
+from pipeline.retrain.past import Past
 from pipeline.retrain.unpack import opened, settle
 
 FRAMES = 6

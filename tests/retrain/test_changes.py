@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.retrain.history import Record
 from pipeline.retrain.inbox import look
-from pipeline.retrain.intake import Past
 from pipeline.retrain.lists import merged, without_recording
+from pipeline.retrain.past import Past
 from tests.retrain.case import FRAMES, OLD, Case, labels, picture, rows, told, video
 
 

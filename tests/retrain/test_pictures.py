@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.retrain import unpack
 from pipeline.retrain.history import Record
-from pipeline.retrain.intake import Past
 from pipeline.retrain.outcome import lines
+from pipeline.retrain.past import Past
 from tests.retrain.case import Case, labels, picture, rows, told, video
 
 TRAIN = "lsd/training_set_synthetic_images"

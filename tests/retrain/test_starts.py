@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from pipeline.retrain import starts
 from pipeline.retrain.git import commit, git
 from pipeline.retrain.history import Champion
 from pipeline.retrain.starts import clear, start_from
+from pipeline.retrain.versions import Versions
 from pipeline.settings import load_params
 from stages.check_params import readers_of_weights
 
@@ -57,13 +59,18 @@ def project(workspace, monkeypatch) -> tuple[dict[str, Champion], Cache]:
     return {"va": champion}, Cache(workspace / "cache")
 
 
+def start(project: tuple[dict[str, Champion], Cache], tree: Path) -> bool:
+    champions, cache = project
+    return start_from(champions, cast(Versions, cache), tree)
+
+
 def trees() -> tuple[dict, dict]:
     return yaml.safe_load(Path("params.yaml").read_text()), yaml.safe_load(Path("weights.yaml").read_text())
 
 
 def test_the_champion_s_files_are_pinned(project, workspace, capsys):
-    (before, known), (champions, cache) = trees(), project
-    assert start_from(champions, cache, workspace)
+    (before, known), (champions, _) = trees(), project
+    assert start(project, workspace)
     params, weights = trees()
     place = "weights/champion/champion-vit-va.safetensors"
     assert params["graph"]["trainings"]["vit-va"].pop("start") == place
@@ -81,7 +88,7 @@ def test_the_champion_s_files_are_pinned(project, workspace, capsys):
 
 def test_the_lock_will_tell_the_digest(project, workspace):
     """What weights.yaml says of a start is part of the stage's own declarations, which are a dep."""
-    start_from(*project, workspace)
+    start(project, workspace)
     readers = readers_of_weights(trees()[0])
     assert list(named_in(readers["finetune@vit-va"], declared())) == ["champion-vit-va.safetensors"]
     assert list(named_in(readers["pretrain_mae@mae"], declared())) == ["champion-mae.safetensors"]
@@ -92,7 +99,7 @@ def test_another_shape_starts_from_random_weights(project, workspace, capsys):
     tree = trees()[0]
     tree["systems"]["vit"]["drop_path"] = 0.1
     Path("params.yaml").write_text(yaml.safe_dump(tree))
-    start_from(*project, workspace)
+    start(project, workspace)
     assert "vit-va starts from random weights: systems.vit has changed since champion/va/3" in capsys.readouterr().out
     assert "start" not in trees()[0]["graph"]["trainings"]["vit-va"]
 
@@ -101,7 +108,7 @@ def test_another_rate_is_no_other_shape(project, workspace):
     tree = trees()[0]
     tree["systems"]["vit"]["train"]["optimise"]["base_learning_rate"] = 1e-4
     Path("params.yaml").write_text(yaml.safe_dump(tree))
-    start_from(*project, workspace)
+    start(project, workspace)
     assert trees()[0]["graph"]["trainings"]["vit-va"]["start"]
 
 
@@ -110,6 +117,6 @@ def test_from_scratch_again(project, workspace):
     text = Path("params.yaml").read_text()
     clear(workspace)
     assert Path("params.yaml").read_text() == text  # not a byte, where nothing starts from a champion
-    start_from(*project, workspace)
+    start(project, workspace)
     clear(workspace)
     assert trees()[0] == before and not Path(starts.START).exists()

@@ -139,7 +139,7 @@ def test_what_changes_is_told_taken_and_costs_itself_alone(story):
     assert f"labels of {other.stem} (VA, train) replaced: 1 of {len(text) - 1} rows differ" in told
     assert f"recording {train.stem} replaced" in told and f"recording {gone.stem} removed" in told
     assert "900.mp4.part: still being written" in told and "half.zip: damaged" in told
-    assert "1 recordings of the champion's are gone" in told
+    assert "of the champion's own, 1 left the release" in told
     found = re.search(r"(\d+)/(\d+) reused", told)
     assert found and int(found[2]) - int(found[1]) == 3  # the video, the class FEAR, the pool's new folder
     branch = records(clone)[-1]["branch"]
