@@ -40,7 +40,7 @@ def decide(
     """
     intake, past = intake or Intake(), past or Past()
     changes = wishes(arrivals, held, past.places, place, intake)
-    held = remove(changes, held, past.places, place, intake)
+    held = remove(changes, held, past.removed, place, intake)
     kinds: dict[Kind, list[Arrival]] = {}
     for arrival in _open(arrivals, held, changes, past, intake):
         kinds.setdefault(kind_of(PurePosixPath(arrival.name)), []).append(arrival)

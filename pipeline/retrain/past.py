@@ -12,21 +12,30 @@ Known = frozenset[tuple[str, str]]  # names and md5s: label files of two recordi
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier runs did: files that came in, files that left with the places that they left, archives' md5s."""
+    """What earlier runs did: files that came in, archives that are done, files that left, and places that they left.
+
+    `removed` is the md5 of each file that left, by its place: where a rollback has brought it back, it stays.
+    """
 
     arrived: Known = frozenset()
-    gone: Known = frozenset()
-    places: dict[str, str] = field(default_factory=dict)
     unpacked: frozenset[str] = frozenset()
+    removed: dict[str, str] = field(default_factory=dict)
+    gone: Known = frozenset()
+    places: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, records: list[Record]) -> "Past":
-        """What the records of retraining tell."""
+    def of(cls, records: list[Record], again: bool = False) -> "Past":
+        """What the records of retraining tell; `again` does once more what a rollback has given up."""
+        left = [entry for record in records for entry in record.removed.items()]
+        places, gone = frozenset(place for place, _ in left), named(left)
+        if again:
+            return cls(gone=gone, places=places)
         return cls(
             arrived=named(entry for record in records for entry in record.arrived.items()),
-            gone=named(entry for record in records for entry in record.removed.items()),
-            places={place: md5 for record in records for place, md5 in record.removed.items()},
             unpacked=frozenset(md5 for record in records for md5 in record.unpacked.values()),
+            removed=dict(left),
+            gone=gone,
+            places=places,
         )
 
 

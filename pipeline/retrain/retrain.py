@@ -75,7 +75,7 @@ def retrain(only_if_new: bool) -> int:
 def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: Versions) -> int:
     base = find_base(records[-1] if records else None)
     data = versions.data(base.data_commit)
-    intake = take_in(settings, data, records if only_if_new else [], versions)
+    intake = take_in(settings, data, Past.of(records, again=not only_if_new), versions)
     if only_if_new and not intake.changes:
         print("nothing new: no run")
         return 0
@@ -120,13 +120,10 @@ def root_at(commit: str) -> str:
         raise MienError(f"params.yaml at {commit[:10]} has no data.root; commit the params.yaml that you use") from None
 
 
-def take_in(settings: Retrain, data: Data, records: list[Record], versions: Versions) -> Intake:
-    """Sort what has arrived, set aside what is bad, tell all of it.
-
-    What an earlier run of `records` took in and a rollback has given up is not taken again.
-    """
+def take_in(settings: Retrain, data: Data, past: Past, versions: Versions) -> Intake:
+    """Sort what has arrived, set aside what is bad, tell all of it."""
     found = look(Path(settings.inbox), settings.settle_seconds)
-    intake, past = Intake(), Past.of(records)
+    intake = Intake()
     arrivals = opened(found.whole, past.unpacked, intake)
     decide(arrivals, Held.of(data.files), versions.place, past, intake)
     settle(found.whole, intake)

@@ -13,8 +13,8 @@ def wish(case: Case, text: str) -> None:
     (case.inbox / "changes.yaml").write_text(text)
 
 
-def past(case: Case, **fields: dict[str, str]) -> Past:
-    return Past.of([Record(kind="run", date="", commit="", **fields)])  # type: ignore[arg-type]
+def past(case: Case, again: bool = False, **fields: dict[str, str]) -> Past:
+    return Past.of([Record(kind="run", date="", commit="", **fields)], again)  # type: ignore[arg-type]
 
 
 def test_other_labels_take_the_place_of_the_old_and_the_trail_counts_rows(case):
@@ -97,10 +97,11 @@ def test_what_a_rollback_brought_back_stays(case):
     gone = {name: md5 for name, _, md5 in _parts(case)}
     intake = case.decide(past(case, removed=gone))
     assert not intake.changes and "was removed and rolled back" in intake.told[0]
-    assert case.decide().removed  # without the history, as `mien retrain` alone does
+    assert case.decide(past(case, again=True, removed=gone)).removed  # as `mien retrain` alone does
     for name in gone:
         (case.release / name).unlink()
     assert not case.decide(past(case, removed=gone)).bad  # done before, so no unknown name
+    assert not case.decide(past(case, again=True, removed=gone)).bad
 
 
 def _parts(case: Case) -> list[tuple]:
