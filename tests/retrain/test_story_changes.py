@@ -2,6 +2,7 @@
 pictures in archives; and what each of it costs.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -189,6 +190,8 @@ def test_training_goes_on_from_the_champion_and_the_audit_follows(story, tmp_pat
 def test_what_was_taken_is_known_and_a_rollback_holds(story):
     clone, _ = story
     assert retrain(clone).splitlines()[-1] == "nothing new: no run"
-    assert mien(clone, "rollback", "champion/va/2").returncode == 0
+    before = next(former for former, record in itertools.pairwise(records(clone)) if record["told"])
+    assert mien(clone, "rollback", before["champions"]["va"]["tag"]).returncode == 0
     told = retrain(clone)
     assert "was removed and rolled back" in told and told.splitlines()[-1] == "nothing new: no run"
+    assert (clone / "data/inbox/changes.yaml").is_file()
