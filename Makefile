@@ -55,6 +55,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.audit
 	@python -m bench.rows
 	@python -m bench.official_size
+	@python -m bench.arrivals
 
 ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
 	@python -m bench.ablate

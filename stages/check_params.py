@@ -24,9 +24,10 @@ def readers_of_weights(tree: dict[str, Any]) -> dict[str, Any]:
     backbones = tree["cache_features"]["backbones"]
     found = {"detect_align": tree["detect_align"]}
     found |= {f"external_faces@{name}": tree["detect_align"] for name in graph["external"]}
+    found |= {f"pretrain_mae@{name}": tree["pretrain_mae"] for name in graph["encoders"]}
     found |= {f"cache_features@{name}": [line, backbones[name]] for name, line in graph["features"].items()}
     found |= {f"pretrain_feedback@{track}": systems["feedback"] for track in graph["feedback"]}
-    return found | {f"finetune@{name}": systems[line["system"]] for name, line in graph["trainings"].items()}
+    return found | {f"finetune@{name}": [line, systems[line["system"]]] for name, line in graph["trainings"].items()}
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ stages.finetune <name>`. A killed run goes on from its last checkpoint.
 """
 
 import sys
+from pathlib import Path
 
 from pipeline.abaw.tracks import trained_track
 from pipeline.backbones.encoder import Vit
+from pipeline.backbones.loading import load_weights
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_dir
 from pipeline.core.graph import Needs, Training
@@ -47,6 +49,8 @@ def finetune(name: str) -> None:
         seed_weights(common)
         job = Job(track, vit, needs, common.evaluate_batch, fold=training.fold, further=training.further)
         made = system.recipe(settings, job)
+        if training.start:
+            load_weights(made.module, Path(training.start), name)
         folder = training_folder(stage, logged, stage_deps(stage))
         module, loop = fit(f"finetune {name}", made, common, folder, run.log)
         out = SYSTEMS / track.name / training.member

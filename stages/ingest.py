@@ -1,8 +1,8 @@
 """Read an official release (a loose folder or an imported pack) into the manifest.
 
 Reads `data.root`; writes `artifacts/manifest/`: `labels/<track>.parquet`, `templates/<track>.parquet` with the
-official file verbatim beside it, `splits.parquet`, `media.parquet`, `card.json`, `quality.json`. Run it
-with `dvc repro ingest` or `python -m stages.ingest`.
+official file verbatim beside it, `splits.parquet`, `pretraining.parquet` (what of them pretraining may read),
+`media.parquet`, `card.json`, `quality.json`. Run it with `dvc repro ingest` or `python -m stages.ingest`.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from pipeline.release.validate.validate import validate_release
 from pipeline.run.command import run_main
 from pipeline.run.tracking import stage_run
 from pipeline.tables.manifest import Manifest, Sources, label_summary, media_table
+from pipeline.tables.pretraining import PRETRAINING, pretraining_table, split_sets
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
     root = Path(data.root)
     # this one value of its section, so that the detector's settings do not decide the manifest
     source = validated(Sources, {"source": read_value("detect_align.source")}, "detect_align").source
+    folders = [folder for pair in read_value("graph.encoders").values() for folder in pair]
     with stage_run("ingest", {"data": data.model_dump(), "source": list(source)}) as run, atomic_dir(MANIFEST) as out:
         release = find_release(root)
         manifest = Manifest(release, source)
@@ -40,7 +42,9 @@ def main() -> None:
                 write_parquet(out / "templates" / f"{track}.parquet", template)
                 (out / "templates" / f"{track}.txt").write_bytes(release.read_bytes(path))
                 card["tracks"][track]["test"] = {"rows": len(template), "template": path.as_posix()}
-        write_parquet(out / "splits.parquet", manifest.splits())
+        splits = manifest.splits()
+        write_parquet(out / "splits.parquet", splits)
+        write_parquet(out / PRETRAINING.name, pretraining_table(splits, split_sets(folders)))
         media = manifest.media()
         write_parquet(out / "media.parquet", media_table(media))
         card["media"] = dict(sorted(Counter(f"{item.dataset}/{item.kind}" for item in media).items()))

@@ -14,6 +14,7 @@ import torch
 
 from models.mae import MAE
 from pipeline.backbones.encoder import Vit, save_encoder
+from pipeline.backbones.loading import load_weights
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_dir
 from pipeline.core.graph import Graph, dataset_of
@@ -39,6 +40,9 @@ def pretrain(name: str) -> None:
     pool = Pool(folders)
     settings = stretched(settings, settings.optimise, len(pool))
     logged = {"pretrain_mae": settings.model_dump(), "vit": vit.model_dump(), "sources": sources}
+    module = build_mae(vit, settings)
+    if settings.start:
+        load_weights(module.encoder, Path(settings.start), "the encoder")
     with stage_run(stage, logged) as run:
         pixels, batch = vit.image_pixels, settings.optimise.batch
 
@@ -48,7 +52,7 @@ def pretrain(name: str) -> None:
 
         loop = Loop(
             name=stage,
-            module=build_mae(vit, settings),
+            module=module,
             batches=batches,
             prepare=augmenter(settings.augment, pixels),
             optimise=settings.optimise,

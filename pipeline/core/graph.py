@@ -48,7 +48,8 @@ class Training(Section):
 
     `needs` are the paths that it reads beside its track's faces and labels, always three: DVC has no optional deps, so
     a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`.
-    `further` are external sets with their share of each batch; 1 leaves the track's own faces to judging alone.
+    `further` are external sets with their share of each batch; 1 leaves the track's own faces to judging alone. `start`
+    is a file of weights, declared in weights.yaml, that the whole network starts from: a champion's.
     """
 
     system: str
@@ -59,6 +60,7 @@ class Training(Section):
     seed: int | None = None
     fold: Fold | None = None
     further: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
+    start: str | None = None
 
 
 class CachedFeatures(Section):

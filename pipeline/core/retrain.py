@@ -4,6 +4,7 @@ It stands here, and not in its room, because `pipeline/settings.py` checks the w
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -11,7 +12,10 @@ from pipeline.core.params import Section
 
 
 class Retrain(Section):
-    """How new recordings are taken in. No stage reads it."""
+    """How new recordings are taken in. No stage reads it.
+
+    `start`: what encoder and systems are trained from: random weights, or those of the track's champion.
+    """
 
     inbox: str = "data/inbox"
     set_aside: str = "data/set_aside"
@@ -21,6 +25,7 @@ class Retrain(Section):
     seed: int = 0
     cron: str = "0 3 * * 1"
     look_seconds: float = Field(default=30.0, gt=0)
+    start: Literal["scratch", "champion"] = "scratch"
 
     @field_validator("inbox", "set_aside")
     @classmethod

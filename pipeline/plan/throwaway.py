@@ -14,9 +14,10 @@ import simplejpeg
 
 from pipeline.abaw.tracks import AUS, TRACKS, TRAINED_TRACKS
 from pipeline.core.parquet import CROP_ROWS, array_column, write_parquet
-from pipeline.core.paths import EXTRA, FACES, FEATURES, LABELS, PSEUDO, SPLITS, TEMPLATES
+from pipeline.core.paths import EXTRA, FACES, FEATURES, LABELS, PSEUDO, TEMPLATES
 from pipeline.faces.extract import FACES_SCHEMA
 from pipeline.tables.manifest import LABEL_TYPES
+from pipeline.tables.pretraining import PRETRAINING, pretraining_table
 
 TRAINING, JUDGED, TESTED = 192, 64, 16  # faces; principal components of identity need more than 128
 SPLIT_ROWS = {"train": TRAINING, "validation": JUDGED, "test": TESTED}
@@ -42,7 +43,7 @@ def make(root: Path, pixels: int, feature_widths: Mapping[str, int]) -> list[byt
     for track in TRAINED_TRACKS:
         _write_axes(root, track, generator)
     videos = {"dataset": [TRACKS["lsd"].dataset] * 3, "video": list(SPLIT_ROWS), "split": list(SPLIT_ROWS)}
-    write_parquet(root / SPLITS, pa.table(videos))
+    write_parquet(root / PRETRAINING, pretraining_table(pa.table(videos), [TRACKS["lsd"].dataset]))
     return crops
 
 

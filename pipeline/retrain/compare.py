@@ -63,7 +63,7 @@ def compare(track: str, labels: pa.Table, challenger: Judged, champion: Judged, 
     every = np.arange(len(common))
     count = len(np.unique(groups))
     if count < 2:
-        return _undecided(track, len(common), count)
+        return _undecided(track, len(common), count, _lost(champion, track, groups))
     interval = bootstrap_interval(gain, groups, settings.seed, settings.draws)
     better = interval[0] > settings.margin
     why = f"the low end of its gain is {interval[0]:+.3f}, " + ("above" if better else "not above")
@@ -76,10 +76,16 @@ def compare(track: str, labels: pa.Table, challenger: Judged, champion: Judged, 
         rows=len(common),
         recordings=count,
         promoted=better,
-        why=f"{why} {settings.margin:+.3f} ({count} recordings, {len(common)} rows)",
+        why=f"{why} {settings.margin:+.3f} ({count} recordings, {len(common)} rows{_lost(champion, track, groups)})",
     )
 
 
-def _undecided(track: str, rows: int, count: int) -> Verdict:
-    why = f"champion and challenger share {count} recordings of validation: too few for an interval"
+def _lost(champion: Judged, track: str, groups: np.ndarray) -> str:
+    """What of the champion's own validation cannot be compared, in words; nothing where all of it can."""
+    gone = np.setdiff1d(recordings(champion.axis, track), groups)
+    return f"; of the champion's own, {len(gone)} left the release" if len(gone) else ""
+
+
+def _undecided(track: str, rows: int, count: int, lost: str) -> Verdict:
+    why = f"champion and challenger share {count} recordings of validation: too few for an interval{lost}"
     return Verdict.undecided(track, False, why, rows, count)

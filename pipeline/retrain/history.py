@@ -62,6 +62,8 @@ class Record(BaseModel):
 
     `arrived`: md5 of each file that came in with it, by its place in the release; `root`, `data`: the release's place
     and digest, and `origin` the place that params.yaml of the user's branch names; `champions`: who they are after it.
+    `removed`: md5 of each file that left the release or was replaced, by its place; `told`: what changed, in words;
+    `unpacked`: md5 of each archive that is done, by its name in the inbox.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +76,9 @@ class Record(BaseModel):
     root: str = ""
     data: str = ""
     arrived: dict[str, str] = {}
+    removed: dict[str, str] = {}
+    told: list[str] = []
+    unpacked: dict[str, str] = {}
     verdicts: list[Verdict] = []
     champions: dict[str, Champion] = {}
 
@@ -143,6 +148,7 @@ def render(records: list[Record]) -> str:
     lines = []
     for record in records:
         lines.append(f"{record.date}  {record.kind:<9}{record.branch or record.commit[:10]}  {_data(record)}".rstrip())
+        lines += [f"    {text}" for text in record.told]
         lines += [f"    {verdict_line(verdict)}" for verdict in record.verdicts]
         if record.kind != "run":
             lines += [f"    {track}: {c.tag} at {c.commit[:10]}" for track, c in sorted(record.champions.items())]

@@ -15,7 +15,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
 from pipeline.core.retrain import Retrain
-from pipeline.retrain import registry
+from pipeline.retrain import registry, starts
 from pipeline.retrain import worktree as tree
 from pipeline.retrain.compare import Judged, compare, validation_rows
 from pipeline.retrain.git import git, succeeds, text_at
@@ -34,7 +34,10 @@ from pipeline.retrain.history import (
     verdict_line,
 )
 from pipeline.retrain.inbox import look, set_aside
-from pipeline.retrain.intake import Intake, decide
+from pipeline.retrain.intake import decide
+from pipeline.retrain.outcome import Intake, lines
+from pipeline.retrain.past import Past
+from pipeline.retrain.unpack import forget, opened, settle
 from pipeline.retrain.versions import Data, Versions
 from pipeline.run.environment import STATE
 from pipeline.run.once import alone
@@ -72,8 +75,8 @@ def retrain(only_if_new: bool) -> int:
 def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: Versions) -> int:
     base = find_base(records[-1] if records else None)
     data = versions.data(base.data_commit)
-    intake = take_in(settings, data, records if only_if_new else [], versions)
-    if only_if_new and not intake.taken:
+    intake = take_in(settings, data, Past.of(records, again=not only_if_new), versions)
+    if only_if_new and not intake.changes:
         print("nothing new: no run")
         return 0
     if git("status", "--porcelain", "--untracked-files=no"):
@@ -117,25 +120,22 @@ def root_at(commit: str) -> str:
         raise MienError(f"params.yaml at {commit[:10]} has no data.root; commit the params.yaml that you use") from None
 
 
-def take_in(settings: Retrain, data: Data, records: list[Record], versions: Versions) -> Intake:
-    """Sort what has arrived, set aside what is bad, tell all of it.
-
-    What an earlier run of `records` took in and a rollback has given up is not taken again.
-    """
+def take_in(settings: Retrain, data: Data, past: Past, versions: Versions) -> Intake:
+    """Sort what has arrived, set aside what is bad, tell all of it."""
     found = look(Path(settings.inbox), settings.settle_seconds)
-    intake = decide(found.whole, Held.of(data.files), versions.place)
-    given_up = {md5 for record in records for md5 in record.arrived.values()}
-    for arrival in [arrival for arrival in intake.taken if arrival.md5 in given_up]:
-        del intake.taken[arrival]
-        print(f"{arrival.name}: was taken in and rolled back; `mien retrain` without --if-new-data takes it again")
+    intake = Intake()
+    arrivals = opened(found.whole, past.unpacked, intake)
+    decide(arrivals, Held.of(data.files), versions.place, past, intake)
+    settle(found.whole, intake)
+    forget(found.whole, past.unpacked)
     for name in found.unsettled:
         print(f"{name}: still being written, or has come within {settings.settle_seconds:.0f} s; left for the next run")
-    for arrival, reason in intake.waiting.items():
-        print(f"{arrival.name}: waits: {reason}")
-    for arrival, reason in intake.bad.items():
-        target = set_aside(arrival, reason, Path(settings.set_aside))
-        print(f"{arrival.name}: {reason}. Set aside as {target}")
-    print(f"inbox: {len(intake.taken)} new files, {intake.known} known, {len(intake.bad)} set aside")
+    for line in [*lines({a: f"waits: {reason}" for a, reason in intake.waiting.items()}), *intake.told]:
+        print(line)
+    aside = {a: f"{why}. Set aside as {set_aside(a, why, Path(settings.set_aside))}" for a, why in intake.bad.items()}
+    print("\n".join(lines(aside)), end="\n" if aside else "")
+    removed = f", {len(intake.removed)} leave the release" if intake.removed else ""
+    print(f"inbox: {len(intake.taken)} new files, {intake.known} known, {len(intake.bad)} set aside{removed}")
     return intake
 
 
@@ -174,15 +174,16 @@ def train_and_judge(
     if base.data_commit != base.commit and root == data.root:
         tree.carry(base.data_commit, root, base.origin)
     tree.bring_data(data.root)
-    if intake.taken:
-        tree.add_files(data.root, root, {arrival.path: name for arrival, name in intake.taken.items()})
-    kept = root if intake.taken else data.root
-    tree.reproduce()
+    if intake.changes:
+        tree.change_release(data.root, root, intake)
+    kept = root if intake.changes else data.root
     champions = records[-1].champions
+    choose_start(settings, champions, versions)
+    tree.reproduce()
     verdicts = [judge(track, champions.get(track), settings, versions) for track in tracks_at_tree()]
     arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
     date = now()
-    commit = tree.commit_all(kept, message(arrived, verdicts))
+    commit = tree.commit_all(kept, message(arrived, intake.told, verdicts))
     if commit is None:
         return None
     for verdict in verdicts:
@@ -197,9 +198,26 @@ def train_and_judge(
         root=kept,
         data=versions.digest(commit, kept) or "",
         arrived=arrived,
+        removed=left_of(intake, data),
+        told=intake.told,
+        unpacked=intake.unpacked,
         verdicts=verdicts,
         champions=champions | fresh,
     )
+
+
+def choose_start(settings: Retrain, champions: dict[str, Champion], versions: Versions) -> None:
+    """In the worktree: random weights, or the champions' where `retrain.start` says so."""
+    if settings.start == "scratch":
+        starts.clear(tree.TREE)
+    elif starts.start_from(champions, versions, tree.TREE):
+        tree.run_dvc("add", starts.START.as_posix(), folder=tree.TREE)
+
+
+def left_of(intake: Intake, data: Data) -> dict[str, str]:
+    """md5 of each file that was part of the release and is no longer, by its place."""
+    places = {*intake.removed, *intake.rewritten, *intake.taken.values()}
+    return {place: data.files[place] for place in sorted(places & data.files.keys())}
 
 
 def tracks_at_tree() -> list[str]:
@@ -218,8 +236,8 @@ def judge(track: str, champion: Champion | None, settings: Retrain, versions: Ve
     return compare(track, validation_rows(tree.TREE, track), ours, theirs, settings)
 
 
-def message(arrived: dict[str, str], verdicts: list[Verdict]) -> str:
-    """The commit's message: what came in, how the challengers did."""
+def message(arrived: dict[str, str], told: list[str], verdicts: list[Verdict]) -> str:
+    """The commit's message: what came in, what it changed, how the challengers did."""
     lines = [f"Retrained: {len(arrived)} new files", ""]
     lines += [f"{name} md5 {md5}" for name, md5 in arrived.items()]
-    return "\n".join([*lines, "", *map(verdict_line, verdicts)])
+    return "\n".join([*lines, *told, "", *map(verdict_line, verdicts)])

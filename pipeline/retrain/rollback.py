@@ -8,7 +8,7 @@ from pipeline.retrain.git import git, succeeds, text_at
 from pipeline.retrain.history import Champion, Record, append, exists, now, read_history
 from pipeline.retrain.retrain import LOCK, root_at
 from pipeline.retrain.versions import Versions
-from pipeline.retrain.worktree import run_dvc
+from pipeline.retrain.worktree import STARTED, run_dvc
 from pipeline.run.once import alone
 
 FILES = ("params.yaml", "dvc.lock", "demo/dvc.lock")
@@ -73,7 +73,7 @@ def restore(commit: str, versions: Versions) -> None:
     before anything is touched.
     """
     root = root_at(commit)
-    names = [name for name in (*FILES, f"{root}.dvc") if text_at(commit, name) is not None]
+    names = [name for name in (*FILES, *STARTED, f"{root}.dvc") if text_at(commit, name) is not None]
     present = [name for name in names if Path(name).exists()]
     if not succeeds("diff", "--quiet", "HEAD", "--", *present):
         raise MienError(f"{', '.join(present)}: not all as committed; commit or stash your changes first")

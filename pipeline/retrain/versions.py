@@ -13,6 +13,8 @@ from pipeline.core.deps import DVC_FILES
 from pipeline.core.errors import MienError
 from pipeline.retrain.git import git, text_at
 
+CHAMPION = "weights/champion"  # what trainings start from, where they start from a champion
+
 
 @dataclass(frozen=True)
 class Data:
@@ -68,9 +70,9 @@ class Versions:
         return not digest.endswith(".dir") or all(self.place(md5).is_file() for md5 in self.files(digest).values())
 
     def outs(self, commit: str) -> list[str]:
-        """What the stages of dvc.yaml have made, as a commit has it, and the release where it was added."""
-        root = self.data(commit).root
-        return sorted(self._made(commit, DVC_FILES[0])) + ([root] if text_at(commit, f"{root}.dvc") else [])
+        """What the stages of dvc.yaml have made, as a commit has it, and what was added: release, weights."""
+        added = [out for out in (self.data(commit).root, CHAMPION) if text_at(commit, f"{out}.dvc")]
+        return sorted(self._made(commit, DVC_FILES[0])) + added
 
     def files(self, digest: str) -> dict[str, str]:
         """The md5 of each file of a folder, by its path in the folder."""

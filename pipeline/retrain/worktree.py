@@ -6,6 +6,7 @@ using. Shards that the user's store has are linked in first; a shard is checked 
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import psutil
 import yaml
 
 from pipeline.core.errors import MienError
-from pipeline.core.files import atomic_path
+from pipeline.core.files import atomic_path, atomic_write_bytes, file_digest
 from pipeline.core.params import PARAMS
 from pipeline.core.workstore import STORE, link
 from pipeline.retrain.git import commit, git
+from pipeline.retrain.outcome import Intake
+from pipeline.run.command import TOLD
 from pipeline.run.dag import dvc_command
 from pipeline.run.environment import STATE
 from pipeline.run.supervise import end_tree, run_supervised
@@ -27,9 +30,12 @@ from pipeline.run.supervise import end_tree, run_supervised
 HOME = STORE / "retrain"
 TREE = HOME / "tree"
 SHARDS = HOME / "store"
+FAULT = HOME / "fault.txt"
+FULL_BYTES = 16 << 20  # what is left of a disk on which no stage can work
 SEAL = ".sha256"
 OWN_CONFIG = Path(".dvc/config.local")
-COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore")
+STARTED = ("weights.yaml", "weights/champion.dvc", "weights/.gitignore")  # what trainings start from, where they do
+COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore", *STARTED)
 
 
 def remove_leftovers() -> bool:
@@ -97,22 +103,48 @@ def carry(commit: str, root: str, origin: str) -> None:
 
 
 def bring_data(root: str) -> None:
-    """Check the release out, whether it was added or a stage has made it."""
-    run_dvc("checkout", f"{root}.dvc" if (TREE / f"{root}.dvc").is_file() else root, folder=TREE)
+    """Check the release out, whether it was added or a stage has made it, and with it what else was added: weights and
+    external sets.
+    """
+    own = f"{root}.dvc"
+    run_dvc("checkout", own if (TREE / own).is_file() else root, folder=TREE)
+    for pointer in git("ls-files", "*.dvc", folder=TREE).splitlines():
+        if pointer != own:
+            try:
+                run_dvc("checkout", pointer, folder=TREE)
+            except MienError as error:
+                print(f"{pointer}: {error}; a stage that needs it will fail")
 
 
-def add_files(root: str, own_root: str, files: dict[Path, str]) -> None:
-    """Put new files into the release, as `own_root`, and let DVC keep it.
+def change_release(root: str, own_root: str, intake: Intake) -> None:
+    """Put new files into the release, as `own_root`, take out what leaves it, and let DVC keep it.
 
     A release that is a stage's output (the demo's) becomes data of its own: params.yaml names its new place.
     """
     if root != own_root:
         shutil.move(TREE / root, TREE / own_root)
         set_root(TREE / PARAMS, root, own_root)
-    for source, name in files.items():
-        with atomic_path(TREE / own_root / name) as temporary:  # in the place of a link into the cache, not through it
-            shutil.copyfile(source, temporary)
+    release = TREE / own_root
+    for name in intake.removed:
+        _take_out(release, name)
+    for arrival, name in intake.taken.items():
+        if name not in intake.rewritten:
+            with atomic_path(release / name) as temporary:  # in the place of a link into the cache, not through it
+                shutil.copyfile(arrival.path, temporary)
+            if file_digest(release / name, "md5") != arrival.md5:
+                raise MienError(f"{arrival.name} changed while it was taken; the next run looks at it again")
+    for name, data in intake.rewritten.items():
+        atomic_write_bytes(release / name, data)
     run_dvc("add", own_root, folder=TREE)
+
+
+def _take_out(release: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty: DVC knows of none, and discovery reads their names."""
+    (release / name).unlink()
+    for folder in (release / name).parents:
+        if folder == release or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def set_root(params: Path, former: str, root: str) -> None:
@@ -125,12 +157,24 @@ def set_root(params: Path, former: str, root: str) -> None:
 
 
 def reproduce() -> None:
-    """Run the graph in the worktree, as the flow of `mien repro`; `MienError` when a stage fails."""
+    """Run the graph in the worktree, as the flow of `mien repro`; `MienError` with its message when a stage fails."""
+    FAULT.unlink(missing_ok=True)
+    os.environ[TOLD] = str(FAULT.resolve())
     code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE)
+    del os.environ[TOLD]
     if code > 128:
         raise KeyboardInterrupt
     if code:
-        raise MienError("a stage failed; its own message stands above, and the next run goes on from there")
+        raise MienError(f"{_fault()}. Nothing is promoted, the inbox is as it was; the next run goes on from there")
+
+
+def _fault() -> str:
+    """What ended the graph: the first stage's own message, where it could leave one."""
+    if shutil.disk_usage(HOME).free < FULL_BYTES:
+        return "a stage failed: the disk is full"
+    if not FAULT.is_file():
+        return "a stage failed; its own message stands above"
+    return f"a stage failed: {FAULT.read_text(encoding='utf-8').strip()}"
 
 
 def commit_all(root: str, message: str) -> str | None:

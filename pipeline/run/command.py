@@ -1,6 +1,7 @@
 """How every stage and command ends: an error the user is meant to see is one line, not a traceback."""
 
 import atexit
+import contextlib
 import errno
 import os
 import sys
@@ -23,6 +24,9 @@ THE_MACHINE_S = {
 }
 
 
+TOLD = "MIEN_TOLD"  # names a file that takes the first error, for whoever started the process and must tell it on
+
+
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a `main`; exit 0, the code of a `MienError`, or 130 on Ctrl-C. `MIEN_DEBUG=1` gives tracebacks."""
     prepare()
@@ -43,7 +47,7 @@ def _exit_code(main: Callable[[], int | None]) -> int:
     except MienError as error:
         if os.environ.get("MIEN_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,10 +55,21 @@ def _exit_code(main: Callable[[], int | None]) -> int:
     except OSError as error:
         if os.environ.get("MIEN_DEBUG") or error.errno not in THE_MACHINE_S:
             raise
-        print(f"error: {error.filename or 'the disk'}: {error.strerror}; {THE_MACHINE_S[error.errno]}", file=sys.stderr)
+        _tell(f"{error.filename or 'the disk'}: {error.strerror}; {THE_MACHINE_S[error.errno]}")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _tell(error: str) -> None:
+    """Print an error, and leave it where whoever started this process looks for it."""
+    print(f"error: {error}", file=sys.stderr)
+    if place := os.environ.get(TOLD):
+        with (
+            contextlib.suppress(OSError),
+            open(place, "x", encoding="utf-8") as file,
+        ):  # the first one
+            file.write(error)
 
 
 def _leave(code: int) -> NoReturn:

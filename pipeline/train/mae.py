@@ -16,9 +16,9 @@ from pipeline.backbones.encoder import Vit
 from pipeline.core.files import atomic_write_bytes
 from pipeline.core.graph import dataset_of
 from pipeline.core.params import Section
-from pipeline.core.parquet import read_parquet
-from pipeline.core.paths import EXTERNAL, EXTRA, SPLITS
+from pipeline.core.paths import EXTERNAL
 from pipeline.faces.crops import Crops
+from pipeline.tables.pretraining import training_videos
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
 from pipeline.train.views import Augment
@@ -27,7 +27,10 @@ PICTURES = 8
 
 
 class PretrainMae(Section):
-    """Masked autoencoder pretraining (He et al. 2022, arXiv 2111.06377)."""
+    """Masked autoencoder pretraining (He et al. 2022, arXiv 2111.06377).
+
+    `start` is a file of weights, declared in weights.yaml, that the encoder starts from: a champion's.
+    """
 
     seed: int
     mask_ratio: float = Field(gt=0, lt=1)
@@ -37,6 +40,7 @@ class PretrainMae(Section):
     checkpoint_seconds: float = Field(gt=0)
     augment: Augment
     optimise: Optimise
+    start: str | None = None
 
     @model_validator(mode="after")
     def _divides(self) -> "PretrainMae":
@@ -50,15 +54,6 @@ def build_mae(vit: Vit, params: PretrainMae) -> MAE:
     seed_step(params.seed, -1 % 2**32)
     encoder = build_vit(**vit.model_dump())
     return MAE(encoder, params.decoder_width, params.decoder_depth, params.decoder_heads, params.mask_ratio)
-
-
-def training_videos(dataset: str) -> set[str] | None:
-    """Videos of a data set that are for training in every track; None for the extras, which have no split."""
-    if dataset == EXTRA:
-        return None
-    table = read_parquet(SPLITS).to_pandas()
-    table = table[table["dataset"] == dataset]
-    return set(table[table["split"] == "train"]["video"]) - set(table[table["split"] != "train"]["video"])
 
 
 class Pool:

@@ -15,13 +15,16 @@ from pipeline.audit.check.weights import check_weights
 from pipeline.audit.edition import EDITIONS, latest
 from pipeline.audit.locks import Item
 from pipeline.core.parquet import write_parquet
+from pipeline.retrain.git import commit, git
 from tests.audit.handmade import Project, found
 
 TOY = "weights/toy.safetensors"
+MADE = "artifacts/systems/expr/vit/weights.safetensors"
 
 
-def declared(sha256: str, trained_on: list[str], label_types: list[str]) -> bytes:
-    entry = {"source": "s", "sha256": sha256, "licence": "MIT", "trained_on": trained_on, "label_types": label_types}
+def declared(sha256: str, trained_on: list[str], label_types: list[str], source: str = "s") -> bytes:
+    entry: dict[str, Any] = {"source": source, "sha256": sha256, "licence": "MIT"}
+    entry |= {"trained_on": trained_on, "label_types": label_types}
     return yaml.safe_dump({Path(TOY).name: entry}).encode()
 
 
@@ -96,6 +99,36 @@ def test_a_replaced_weight_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_weight_file_that_nobody_declared(tmp_path: Path) -> None:
     (text,) = found(check_weights(expr_project(tmp_path, backbone=TOY).case("submit@expr")), "broken")
     assert text == f"{TOY}: weights.yaml of a commit does not declare it"
+
+
+@pytest.mark.parametrize(("label", "verdict"), [("expression", "verified"), ("va", "broken")])
+def test_a_champion_that_a_training_goes_on_from_is_the_project_s_own(tmp_path: Path, label: str, verdict: str) -> None:
+    """It has seen Aff-Wild2, as its track's training may; another track's champion brings another task's labels."""
+    weights = declared("0" * 64, ["aff-wild2"], [label], source=f"champion/expr/2 at {'a' * 40}: {MADE}")
+    project = expr_project(tmp_path, "artifacts/faces/extra", weights=weights, backbone=TOY)
+    claims = [claim for claim in check_rules(project.case("submit@expr")) if "finetune" in claim.about]
+    assert {claim.verdict for claim in claims} == {"verified", verdict}
+
+
+def test_a_champions_file_is_what_its_commit_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    sha256 = hashlib.sha256(b"tensors").hexdigest()
+    made = Project(tmp_path / "cache").item(Path(MADE).parent.as_posix(), {"weights.safetensors": b"tensors"})
+    outs = [{"path": made.path, "md5": made.md5}]
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"finetune@vit-expr": {"cmd": "x", "outs": outs}}}))
+    git("add", "dvc.lock")
+    at = commit(Path(), "made")
+
+    def claims(sha256: str, at: str, path: str = MADE) -> Any:
+        weights = declared(sha256, ["aff-wild2"], ["expression"], source=f"champion/expr/1 at {at}: {path}")
+        return list(check_weights(expr_project(tmp_path / "cache", weights=weights, backbone=TOY).case("submit@expr")))
+
+    (text,) = found(claims(sha256, at), "verified")
+    assert text.startswith(f"{TOY}: champion/expr/1 at {at}: {MADE}; the bytes that this commit's lock tells")
+    (text,) = found(claims("0" * 64, at), "broken")
+    assert "that commit made another file than the one declared" in text
+    assert found(claims(sha256, "b" * 40), "unchecked") and found(claims(sha256, at, "elsewhere/x"), "unchecked")
 
 
 # --- people ----------------------------------------------------------------------------------------------------------

@@ -4,17 +4,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from tests.clones import commit, environment, make_clone, rewrite, run_in
 from tests.test_partial_releases import cut
 from tests.tiny import TINY_FACE, TINY_TRAIN
 
 LABELS = Path("annotations/VA_Estimation_Challenge/Train_Set")
+VALIDATION = LABELS.with_name("Validation_Set")
 TINY = {
     "systems": {"vit": {"backbone": TINY_FACE, "train": TINY_TRAIN}},
     "detect_align": {"max_failed_fraction": 0.2},
     "ensemble": {"bootstrap_draws": 20},
 }
 EAGER = {"settle_seconds": 0.0, "draws": 50, "margin": 1.0}
+WIDE = {
+    "cache_features": {"backbones": {"mae": {"datasets": ["aff-wild2", "extra", "lsd"]}}},
+    "ensemble": {"members": {"lsd": ["multitask"]}},
+    "retrain": EAGER | {"margin": -2.0},
+}
 
 
 def mien(clone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +52,33 @@ def make_story(target: Path) -> tuple[Path, Path]:
     run_in(clone, "dvc", "add", "data/raw/mine")
     run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va", "--size", "demo")
     rewrite(clone / "params.yaml", TINY | {"retrain": EAGER})
+    run_in(clone, "dvc", "repro")
+    commit(clone)
+    return clone, later
+
+
+def make_wide_story(target: Path) -> tuple[Path, Path]:
+    """A project of VA, LSD and the pool that has run once, with an encoder and its features; and a folder with a
+    recording of validation that is yet to come.
+    """
+    clone = make_clone(target / "project")
+    rewrite(clone / "demo/params.yaml", {"videos": {"train": 3, "validation": 4}})
+    run_in(clone, "dvc", "repro", "demo/dvc.yaml:synthesize")
+    release, later = clone / "data/raw/mine", target / "later"
+    cut(clone / "data/raw/demo", release, {"va", "lsd"}, pool=True)
+    labels = sorted((release / VALIDATION).glob("*.txt"))
+    late = next(path for path in labels if not path.stem.endswith(("left", "right")))
+    (video,) = (release / "videos").rglob(f"{late.stem}.*")
+    (later / VALIDATION).mkdir(parents=True)
+    late.rename(later / VALIDATION / late.name)
+    video.rename(later / video.name)
+    run_in(clone, "dvc", "add", "data/raw/mine")
+    run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va,lsd", "--size", "demo")
+    rewrite(clone / "params.yaml", WIDE)
+    tree = yaml.safe_load((clone / "params.yaml").read_text())
+    trainings = tree["graph"]["trainings"]
+    tree["graph"]["trainings"] = {name: trainings[name] for name in ("vit-va", "multitask-lsd")}
+    (clone / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     run_in(clone, "dvc", "repro")
     commit(clone)
     return clone, later

@@ -74,6 +74,7 @@ def test_only_rows_that_both_have_count_whatever_their_order():
     wrong.decided["va"][beyond] = -1  # nonsense, where the champion has no say
     verdict = compare("va", labelled(ours), wrong, judged(theirs, 0.5), Retrain(draws=50))
     assert verdict.score == pytest.approx(1.0) and verdict.recordings == RECORDINGS - 1
+    assert verdict.why.endswith("(5 recordings, 100 rows; of the champion's own, 1 left the release)")
     kept = theirs["video"].to_numpy() != "0"
     mine, right = judged(theirs, 0.5).decided["va"][kept], truth(theirs)[kept]
     assert verdict.champion_score == pytest.approx(np.mean([ccc(right[:, i], mine[:, i]) for i in range(2)]))

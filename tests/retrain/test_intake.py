@@ -1,60 +1,15 @@
 """Which arrivals are taken, where they go, and the reason for each that is not."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 import pytest
 
-from pipeline.abaw.tracks import TRACKS
 from pipeline.faces.media import Frame
-from pipeline.retrain.held import Held, label_place
-from pipeline.retrain.inbox import look
-from pipeline.retrain.intake import Intake, _decoded, decide
-
-FRAMES = 6
-OLD = "annotations/VA_Estimation_Challenge/Train_Set/1.txt"
-
-
-def video(path: Path, shade: int, frames: int = FRAMES) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
-    for number in range(frames):
-        writer.write(np.full((48, 64, 3), shade + number, np.uint8))
-    writer.release()
-    return path
-
-
-def labels(path: Path, track: str = "va", rows: int = FRAMES, row: str = "0.5,0.25") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([TRACKS[track].video_header or "", *[row] * rows]) + "\n")
-    return path
-
-
-class Case:
-    """An inbox, and a release with recordings 1 (training) and 2 (validation)."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.inbox = root, root / "inbox"
-        self.inbox.mkdir()
-        release = root / "release"
-        for name, shade, split in (("1", 10, "Train_Set"), ("2", 60, "Validation_Set")):
-            video(release / f"videos/{name}.avi", shade)
-            labels(release / f"annotations/VA_Estimation_Challenge/{split}/{name}.txt")
-        self.files = {a.name: a.md5 for a in look(release, 0).whole}
-        self.places = {a.md5: a.path for a in look(release, 0).whole}
-
-    def decide(self) -> Intake:
-        return decide(look(self.inbox, 0).whole, Held.of(self.files), self.places.__getitem__)
-
-
-@pytest.fixture
-def case(workspace) -> Case:
-    return Case(workspace)
-
-
-def told(found: dict) -> dict[str, str]:
-    return {arrival.name: text for arrival, text in found.items()}
+from pipeline.retrain.held import Held
+from pipeline.retrain.kinds import label_place
+from pipeline.retrain.recordings import _decoded
+from tests.retrain.case import FRAMES, OLD, Case, labels, told, video
 
 
 def test_a_recording_with_its_labels(case):
@@ -190,8 +145,6 @@ def test_the_pool_is_not_recordings():
 
 
 def test_places_of_label_files():
-    from pathlib import PurePosixPath
-
     assert label_place(PurePosixPath("x/AU_Detection_Challenge/Validation_Set/1.txt")) == ("au", "validation")
     assert label_place(PurePosixPath("Train_Set/1.txt")) is None
     assert label_place(PurePosixPath("AU_Set/notes/1.txt")) is None
@@ -201,5 +154,5 @@ def test_frames_that_do_not_decode_are_not_counted(monkeypatch):
     """Ten are in the container, four of them damaged: the reader gives them without an image."""
     picture, damaged = np.zeros((4, 4, 3), np.uint8), (3, 4, 5, 6)
     frames = [Frame(number, number / 25, None if number in damaged else picture) for number in range(1, 11)]
-    monkeypatch.setattr("pipeline.retrain.intake.read_frames", lambda path: iter(frames))
+    monkeypatch.setattr("pipeline.retrain.recordings.read_frames", lambda path: iter(frames))
     assert _decoded(Path("x.mp4")) == 6
