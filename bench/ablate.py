@@ -56,10 +56,9 @@ def key(name: str, seed: int, params: Params, inputs: str) -> str:
     """Digest of what decides a run: params, data, the code that trains this system, and that of its control."""
     arm = EVERY[name]
     settings = [part.model_dump() for part in (params.finetune, params.vit, params.systems[arm.system])]
-    modules = ["pipeline.train.fit", f"pipeline.systems.{arm.system}"]
-    control = Path("bench/controls.py").read_text() if arm.control else ""
+    modules = ["bench.controls"] if arm.control else ["pipeline.train.fit", f"pipeline.systems.{arm.system}"]
     begun = key(arm.start, seed, changed(load_params(), EVERY[arm.start], seed), inputs) if arm.start else ""
-    parts = [str(arm), settings, code_digest(*modules), inputs, control, begun]
+    parts = [str(arm), settings, code_digest(*modules), inputs, begun]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 

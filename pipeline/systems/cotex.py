@@ -24,8 +24,8 @@ class Settings(Section):
     def _hidden_cells(self) -> "Settings":
         if self.mask_ratio and self.backbone.readout_grid and not self.backbone.standardise:
             raise ValueError(
-                "backbone.standardise must be true where cells are read under masks: a hidden one counts as its place's "
-                "mean"
+                "backbone.standardise must be true where cells are read under masks: a hidden one counts as the mean"
+                " of its place"
             )
         return self
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.backbone import vit_backbone
+from models.backbone import grid_of, vit_backbone
 from models.cotex import CoTex, View
 from models.losses import jensen_shannon
 from models.masking import put_back, read_visible
@@ -71,8 +71,8 @@ def test_hidden_tokens_are_put_back_as_zeros():
 
 
 def test_a_cell_is_the_mean_of_its_visible_tokens_and_unknown_where_all_are_hidden():
-    encoder = vit_backbone(VIT, 2).network.encoder
-    # of the 4 x 4 raster the upper left cell has places 0, 1, 4, 5; here 0 and 5 are seen, and 15 of the lower right one
+    encoder, _ = grid_of(vit_backbone(VIT, 2))
+    # places 0, 1, 4, 5 of the 4 x 4 raster are the upper left cell: two are seen, and one, 15, of the lower right
     tokens, kept = torch.randn(1, 4, 16), torch.tensor([[5, 15, 0]])
     cells, seen = read_visible(encoder, tokens, kept, 2)
     cells, seen = (x.unflatten(1, (16, 4))[0].T for x in (cells, seen))
