@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from bench.controls import constant_answer, frozen_scores, random_answer
+from bench.controls import constant_answer, encoder_of, frozen_scores, random_answer
 from bench.jobs import EVERYTHING, recipe
 from models.system import System
 from pipeline.abaw.tracks import TRACKS
@@ -153,7 +153,7 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
         answer = constant_answer(arm.track) if arm.control == "constant" else random_answer(arm.track, params)
         return Measured(float("nan"), {WHOLE: [answer]})
     if arm.control:
-        data, judged, test = frozen_scores(arm.track, params, arm.pretrained)
+        data, judged, test = frozen_scores(arm.track, encoder_of(params, arm.pretrained))
         score = judge(arm.track, data.judged, data.validation_labels, judged)["score"]
         return Measured(score, {WHOLE: [decided(data, judged, test)]})
     made, system = trained(arms, name, params, folder)

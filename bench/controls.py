@@ -28,12 +28,16 @@ BATCH, GRID = 128, 8
 Head = Callable[[np.ndarray], np.ndarray]  # features (N, width) to scores (N, columns)
 
 
-def frozen_scores(track: str, params: Params, pretrained: bool) -> tuple[TrackData, Tasks, Tasks]:
-    """The track's data, and scores of its judged and its test rows (NaN without a face) by linear heads on our own
-    encoder: pretrained, or as the seed of `finetune` draws it.
-    """
+def encoder_of(params: Params, pretrained: bool) -> Backbone:
+    """Our own encoder read cell by cell: pretrained, or as the seed of `finetune` draws it."""
     seed_weights(params.finetune)
-    encoder = build_backbone(BackboneSettings(name="encoder", readout_grid=GRID), params.vit, pretrained)
+    return build_backbone(BackboneSettings(name="encoder", readout_grid=GRID), params.vit, pretrained)
+
+
+def frozen_scores(track: str, encoder: Backbone) -> tuple[TrackData, Tasks, Tasks]:
+    """The track's data, and scores of its judged and its test rows (NaN without a face) by linear heads on a frozen
+    encoder.
+    """
     data = TrackData(track, encoder.pixels, 0.0)
     frozen = Frozen(encoder, data)
     read = [frozen.features(axis.places[axis.present]) for axis in (data.judged, data.test)]
