@@ -95,7 +95,7 @@ def measure_all(runs: dict[Run, Path], jobs: int) -> None:
     missing = {run: path for run, path in runs.items() if not path.is_file()}
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are kept in {STORE}", flush=True)
     began, context = time.monotonic(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         working = {pool.submit(run, *which, path): which for which, path in missing.items()}
         for done, job in enumerate(as_completed(working), 1):
             job.result()
