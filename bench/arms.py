@@ -70,6 +70,7 @@ ARMS = {
     "vit, random start": Arm("vit", "lsd", pretrained=False),
     "vit, supervised start": Arm("vit", "lsd", start="vit, MTL"),
     "vit, AU": Arm("vit", "au", needs=POOL_AUS),
+    "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
     "vit, VA": Arm("vit", "va"),
     "vit, MTL": Arm("vit", "mtl"),
 }
@@ -108,6 +109,7 @@ COMPARISONS = [
     ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
     ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
     ("unlabelled faces at all", "expr", ("dtm", WHOLE), ("dtm, labelled alone", WHOLE)),
+    ("pseudo-labelled faces for AUs", "au", ("vit, AU, pseudo-labels", WHOLE), ("vit, AU", WHOLE)),
     ("MAE pretraining", "lsd", ("vit", WHOLE), ("vit, random start", WHOLE)),
     ("MAE pretraining, encoder frozen", "lsd", ("frozen MAE, LSD", WHOLE), ("frozen random encoder, LSD", WHOLE)),
     ("supervised pretraining", "lsd", ("vit, supervised start", WHOLE), ("vit, random start", WHOLE)),
