@@ -57,9 +57,10 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.official_size
 	@python -m bench.arrivals
 
-ablate: $(READY) ## Every system with and without its idea, over five seeds, into docs/benchmarks/ (after repro; an hour)
-	@python -m bench.ablate
+ablate: $(READY) ## Every system with and without its idea and beside controls, over five seeds, into docs/benchmarks/ (after repro)
 	@python -m bench.hidden
+	@python -m bench.mae_curve
+	@python -m bench.ablate
 
 full-size: $(READY) ## One training step of each system at its published size, into docs/benchmarks/ (after repro)
 	@python -m bench.full_size

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.face_resnet import IRStem
 from models.normalise import Normalise
+from models.standardise import Standardise
 from models.vit import build_vit, read_encoder, readout_width
 
 
@@ -27,7 +28,7 @@ class GridReadout(nn.Module):
 
 
 class Backbone(nn.Module):
-    """uint8 images (B, 3, pixels, pixels) to float features (B, width)."""
+    """uint8 images (B, 3, pixels, pixels) to float features (B, width), standardised where `standardise` is called."""
 
     def __init__(self, network: nn.Module, width: int, pixels: int, normalise: Normalise | None = None) -> None:
         super().__init__()
@@ -35,10 +36,20 @@ class Backbone(nn.Module):
         self.width = width
         self.pixels = pixels
         self.normalise = normalise or Normalise()
+        self.standardised: Standardise | nn.Identity = nn.Identity()
+
+    def standardise(self) -> None:
+        """Have features leave as `Standardise` makes them, for heads that read them without a norm of their own."""
+        self.standardised = Standardise(self.width)
+
+    def head_norm(self) -> nn.Module:
+        """The norm of a head that reads the features: layer norm, none where they are standardised already."""
+        standardised = isinstance(self.standardised, Standardise)
+        return nn.Identity() if standardised else nn.LayerNorm(self.width)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, pixels, pixels) to (B, width)."""
-        return self.network(self.normalise(images))
+        return self.standardised(self.network(self.normalise(images)))
 
     @property
     def trunk(self) -> str:

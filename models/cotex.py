@@ -2,7 +2,8 @@
 
 Each view drops tokens at random for itself (no mask token stands in), reads its class token, and the views' mean
 cross-entropy is joined by a Jensen-Shannon consistency. All tokens are seen at prediction, and logits are summed.
-Ours: a raster of cells may be read instead of the class token (see `read_tokens`), hidden cells as zeros.
+Ours: a raster of cells may be read instead of the class token (see `read_tokens`). It is standardised then, and a cell
+that a mask hides counts as the mean of its place.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone, grid_of
 from models.losses import expression_loss, jensen_shannon
-from models.masking import encode_visible, patchify, put_back, random_masking
+from models.masking import encode_visible, patchify, random_masking, read_visible
 from models.system import Batch, System
 from models.vit import read_encoder
 
@@ -24,6 +25,7 @@ class View(nn.Module):
         super().__init__()
         self.pixels, self.normalise = backbone.pixels, backbone.normalise
         self.encoder, self.readout_grid = grid_of(backbone)
+        self.standardised = backbone.standardised
         self.head = nn.Linear(backbone.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)  # as MAE fine-tunes: all classes start equal
         self.patch = self.encoder.patch_embed.patch_size[0]
@@ -36,10 +38,10 @@ class View(nn.Module):
             kept, _ = random_masking(patches.shape[0], patches.shape[1], mask_ratio, patches.device)
             tokens = encode_visible(self.encoder, patches, kept)
             if self.readout_grid:
-                tokens = put_back(tokens, kept, patches.shape[1])
+                return self.head(self.standardised(*read_visible(self.encoder, tokens, kept, self.readout_grid)))
         else:
             tokens = self.encoder.forward_features(x)
-        return self.head(read_encoder(self.encoder, tokens, self.readout_grid))
+        return self.head(self.standardised(read_encoder(self.encoder, tokens, self.readout_grid)))
 
 
 class CoTex(System):

@@ -19,9 +19,11 @@ class Emma(System):
     """Expression, AU and valence-arousal of a face, from the ViT of `backbone`.
 
     `cnn` gives `cnn_classes` logits for uint8 images and stays frozen, in evaluation mode: published training leaves
-    its batch statistics moving, which is an oversight. `va_from` is "scores" (published) or "features": what the ViT's
-    own head reads, for comparison. `va_rate` is the constant learning rate of the head. A readout of grid 0 is the
-    published class token; ours is the raster of cells (see `read_tokens`).
+    its batch statistics moving, which is an oversight. `va_from` is "scores" (published) or "features": as many linear
+    functions of what the ViT's own head reads, for comparison. `va_rate` is the constant learning rate of the head.
+    `au_weight` multiplies the AUs' loss, a sum over twelve units: 1 is published and lets them outweigh the two other
+    tasks, a twelfth makes a mean of it. A readout of grid 0 is the published class token; ours is the raster of cells
+    (see `read_tokens`), standardised.
     """
 
     au_pos_weight: Tensor
@@ -36,17 +38,22 @@ class Emma(System):
         va_hidden: int,
         va_from: str,
         va_rate: float,
+        au_weight: float,
         au_pos_weight: list[float],
     ) -> None:
         super().__init__()
         self.pixels, self.normalise = backbone.pixels, backbone.normalise
         self.encoder, self.readout_grid = grid_of(backbone)
+        self.standardised = backbone.standardised
         self.cnn = freeze(cnn)
         width = backbone.width
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, EXPRESSIONS + AUS))
         self.va_from = va_from
         self.va_rate = va_rate
-        inputs = cnn_classes + EXPRESSIONS + AUS if va_from == "scores" else width
+        self.au_weight = au_weight
+        inputs = cnn_classes + EXPRESSIONS + AUS
+        if va_from == "features":
+            self.va_features = nn.Linear(width, inputs)
         self.va_head = nn.Sequential(nn.Linear(inputs, va_hidden), nn.ReLU(), nn.Linear(va_hidden, 2))
         self.register_buffer("au_pos_weight", torch.tensor(au_pos_weight), persistent=False)
 
@@ -58,14 +65,15 @@ class Emma(System):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8 images (B, 3, P, P) to expression logits, AU logits, and valence and arousal."""
-        features = read_encoder(self.encoder, self.encoder.forward_features(self.normalise(images)), self.readout_grid)
+        tokens = self.encoder.forward_features(self.normalise(images))
+        features = self.standardised(read_encoder(self.encoder, tokens, self.readout_grid))
         scores = self.head(features)
         if self.va_from == "scores":
             with torch.no_grad():
                 known = self.cnn(images)
             va = self.va_head(torch.cat([known, scores], dim=1))
         else:
-            va = self.va_head(features)
+            va = self.va_head(self.va_features(features))
         return {"expression": scores[:, :EXPRESSIONS], "aus": scores[:, EXPRESSIONS:], "va": va}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -75,7 +83,7 @@ class Emma(System):
         return {
             "va": va_loss(out["va"], batch["va"]),
             "expression": expression_loss(out["expression"], batch["expression"], every),
-            "aus": au_sum_loss(out["aus"], batch["aus"], self.au_pos_weight),
+            "aus": self.au_weight * au_sum_loss(out["aus"], batch["aus"], self.au_pos_weight),
         }
 
     @torch.no_grad()

@@ -15,12 +15,12 @@ from models.system import Batch, System
 
 
 class Classifier(nn.Module):
-    """A backbone, layer norm and a linear classifier; `features` is what the temporal encoder reads."""
+    """A backbone, its head's norm and a linear classifier; `features` is what the temporal encoder reads."""
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.norm = nn.LayerNorm(backbone.width)
+        self.norm = backbone.head_norm()
         self.head = nn.Linear(backbone.width, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)  # as MAE fine-tunes: all classes start equal
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from models.vit import norm_cells, read_tokens
+
 
 def patchify(images: Tensor, patch: int) -> Tensor:
     """(B, 3, H, W) to (B, tokens, 3 * patch * patch), channels first as in the embedding's convolution."""
@@ -46,13 +48,21 @@ def encode_visible(encoder: VisionTransformer, patches: Tensor, kept: Tensor) ->
 
 def put_back(tokens: Tensor, kept: Tensor, total: int) -> Tensor:
     """Visible tokens (B, 1 + kept, width) in their places among `total`, the class token first: (B, 1 + total, width).
-    What stands before the patches stays before them.
-
-    Hidden places are zero and visible ones are scaled up for them, as dropout does, so that a linear head expects the
-    same of a masked face as of a whole one.
+    What stands before the patches stays before them; hidden places are zero.
     """
     prefix = tokens.shape[1] - kept.shape[1]
     places = kept[..., None].expand(-1, -1, tokens.shape[-1])
     full = tokens.new_zeros(len(tokens), total, tokens.shape[-1])
-    full = full.scatter(1, places, tokens[:, prefix:] * (total / kept.shape[1]))
-    return torch.cat([tokens[:, :prefix], full], dim=1)
+    return torch.cat([tokens[:, :prefix], full.scatter(1, places, tokens[:, prefix:])], dim=1)
+
+
+def read_visible(encoder: VisionTransformer, tokens: Tensor, kept: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """What `read_encoder` reads of a raster, from visible tokens alone, and which of it is known, both (B, cells *
+    width): a cell is the mean of its visible tokens, and unknown where all are hidden.
+    """
+    prefix, total = encoder.num_prefix_tokens, encoder.patch_embed.num_patches
+    visible = put_back(torch.ones_like(tokens[..., :1]), kept, total)
+    share = read_tokens(visible, grid, prefix)[:, None]
+    sums = read_tokens(put_back(tokens, kept, total), grid, prefix).unflatten(1, (tokens.shape[-1], -1))
+    cells = norm_cells(encoder, (sums / share.clamp_min(1 / total)).flatten(1))
+    return cells, (share > 0).expand_as(sums).flatten(1)

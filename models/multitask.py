@@ -44,7 +44,7 @@ class BranchedNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.emotion, self.appearance = (
-            nn.Sequential(nn.LayerNorm(backbone.width), nn.Linear(backbone.width, width), nn.GELU()) for _ in range(2)
+            nn.Sequential(backbone.head_norm(), nn.Linear(backbone.width, width), nn.GELU()) for _ in range(2)
         )
         self.exchange = Exchange(width)
         self.head = nn.Linear(width, classes)

@@ -88,7 +88,11 @@ def read_tokens(tokens: Tensor, grid: int, prefix: int = 1) -> Tensor:
 
 def read_encoder(encoder: VisionTransformer, tokens: Tensor, grid: int) -> Tensor:
     """`read_tokens` of what `encoder` gave, each cell under its norm of pooled tokens where it has one."""
-    read = read_tokens(tokens, grid, encoder.num_prefix_tokens)
+    return norm_cells(encoder, read_tokens(tokens, grid, encoder.num_prefix_tokens))
+
+
+def norm_cells(encoder: VisionTransformer, read: Tensor) -> Tensor:
+    """Each cell of a raster (B, cells * width) under the encoder's norm of pooled tokens, where it has one."""
     if isinstance(encoder.fc_norm, nn.Identity):
         return read
     cells = read.unflatten(1, (encoder.embed_dim, -1)).transpose(1, 2)

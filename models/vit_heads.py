@@ -32,7 +32,7 @@ class VitHeads(System):
         self.pixels = backbone.pixels
         self.backbone = backbone
         width = backbone.width
-        self.norm = nn.LayerNorm(width)
+        self.norm = backbone.head_norm()
         outputs_of = {"expression": expressions, "aus": 12 * aus, "va": 2 * va}
         linear = {task: nn.Linear(width, outputs) for task, outputs in outputs_of.items() if outputs}
         for head in linear.values():

@@ -13,7 +13,7 @@ TINY_ENCODER = TINY_GRID | {"name": "encoder"}
 TINY_FACE = TINY_GRID | {"name": "face_resnet", "image_pixels": 32, "channels": [8, 16], "units": [1, 1]}
 TINY_TEMPORAL = {"window_frames": 8, "stride_frames": 4, "width": 16, "layers": 1, "heads": 2, "feedforward": 32}
 TINY_SYSTEMS = {
-    "vit": {"backbone": TINY_ENCODER, "train": TINY_TRAIN},
+    "vit": {"backbone": TINY_ENCODER, "pseudo_fraction": 0.2, "train": TINY_TRAIN},
     "dan": TINY_DAN | {"image_pixels": 32, "train": TINY_TRAIN},
     "au_cvt": {
         "image_pixels": 32,

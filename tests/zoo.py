@@ -53,7 +53,7 @@ def build_multitask() -> Multitask:
 
 
 def build_emma() -> Emma:
-    settings: dict[str, Any] = {"hidden": 32, "va_hidden": 16, "va_from": "scores", "va_rate": 1e-2}
+    settings: dict[str, Any] = {"hidden": 32, "va_hidden": 16, "va_from": "scores", "va_rate": 1e-2, "au_weight": 1.0}
     cnn = build_dan().net
     return Emma(vit_backbone(VIT, 0), cnn, 6, au_pos_weight=[1.0] * 12, **settings)
 

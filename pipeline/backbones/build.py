@@ -23,6 +23,8 @@ class BackboneSettings(Section):
 
     `readout_grid` is the raster of cells whose means a ViT gives (1: one mean; 0: the class token); `image_pixels` is
     the input size, the network's own where left out; `face_resnet` has `channels` and `units` of its stages.
+    `standardise` gives heads each feature less its mean over its deviation (`models/standardise.py`) in place of their
+    own norm: ours, for features read cell by cell and for short trainings; published fine-tuning goes without.
     """
 
     name: Local | None = None
@@ -31,6 +33,7 @@ class BackboneSettings(Section):
     image_pixels: int | None = Field(default=None, ge=16)
     channels: list[int] = Field(default=[64, 128, 256, 512], min_length=1)
     units: list[int] = Field(default=[3, 4, 14, 3], min_length=1)
+    standardise: bool = False
 
     @model_validator(mode="after")
     def _named(self) -> "BackboneSettings":
@@ -77,6 +80,8 @@ def build_backbone(settings: BackboneSettings, vit: Vit, pretrained: bool, drop_
         load_weights(trunk, weights, settings.label)
     elif pretrained and settings.is_own_encoder:
         load_into(trunk, vit)
+    if settings.standardise:
+        backbone.standardise()
     return backbone
 
 

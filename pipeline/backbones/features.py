@@ -36,6 +36,10 @@ class CachedBackbone(BackboneSettings):
 
     @model_validator(mode="after")
     def _named(self) -> "CachedBackbone":
+        if self.standardise:
+            raise ValueError(
+                "standardise belongs to a system, which learns the moments; features are cached as they are"
+            )
         return self
 
 

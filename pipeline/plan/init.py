@@ -22,7 +22,14 @@ from pipeline.release.discover import Release
 
 SIZES = {"laptop": Path("params.yaml"), "demo": Path("params.yaml"), "gpu": Path("params/affwild2.yaml")}
 # What `vit` is where nothing can be pretrained on: a face ResNet from random weights.
-SMALL = {"name": "face_resnet", "image_pixels": 64, "channels": [12, 24, 64], "units": [1, 1, 2], "readout_grid": 4}
+SMALL = {
+    "name": "face_resnet",
+    "image_pixels": 64,
+    "channels": [12, 24, 64],
+    "units": [1, 1, 2],
+    "readout_grid": 4,
+    "standardise": True,
+}
 UNPRETRAINED = {"laptop": SMALL, "demo": SMALL, "gpu": {"name": "face_resnet", "image_pixels": 112}}
 POOL, LSD = "extra", TRACKS["lsd"].dataset
 

@@ -178,9 +178,10 @@ def data_facts(shown: Sequence[Path]) -> dict[str, Any]:
     return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
 
 
-def read_ablations() -> list[dict[str, Any]]:
-    """What `make ablate` found."""
-    return json.loads(ABLATIONS.read_text())["comparisons"]
+def read_ablations() -> dict[str, list[dict[str, Any]]]:
+    """What `make ablate` found: each idea with and without, and trained systems beside controls."""
+    found = json.loads(ABLATIONS.read_text())
+    return {"ablations": found["comparisons"], "controls": found.get("controls", [])}
 
 
 def _picture(path: Path) -> str:
@@ -198,6 +199,6 @@ def gather(tracks: list[str], shown: Sequence[Path]) -> dict[str, Any]:
         "strips": strips,
         "timeline": video_timeline(by_name.get("expr"), by_name.get("va")),
         "reconstruction": _picture(ENCODER / "reconstruction.png") if ENCODER in shown else "",
-        "ablations": read_ablations(),
+        **read_ablations(),
         **data_facts(shown),
     }

@@ -1,6 +1,6 @@
 """Masked CoTEX for the expressions of a track, on labelled faces alone. The network: `models/cotex.py`."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.cotex import CoTex, View
 from pipeline.backbones.build import BackboneSettings
@@ -19,6 +19,15 @@ class Settings(Section):
     consistency_weight: float = Field(ge=0)
     drop_path: float = Field(ge=0, lt=1)
     train: Train
+
+    @model_validator(mode="after")
+    def _hidden_cells(self) -> "Settings":
+        if self.mask_ratio and self.backbone.readout_grid and not self.backbone.standardise:
+            raise ValueError(
+                "backbone.standardise must be true where cells are read under masks: a hidden one counts as the mean"
+                " of its place"
+            )
+        return self
 
 
 def build(settings: Settings, job: Job) -> CoTex:

@@ -42,6 +42,7 @@ class Settings(Section):
     va_hidden: int = Field(ge=1)
     va_from: Literal["scores", "features"]
     va_rate: float = Field(gt=0)
+    au_weight: float = Field(default=1.0, ge=0)
     drop_path: float = Field(ge=0, lt=1)
     au_pos_weight: list[float] | None
     train: Train

@@ -25,6 +25,8 @@ def start_encoder(settings: BackboneSettings, job: Job, drop_path: float = 0.0) 
     backbone = start_backbone(settings, job, drop_path)
     if isinstance(backbone.network, VisionTransformer):
         backbone = grid_backbone(backbone.network, settings.readout_grid, backbone.normalise)
+        if settings.standardise:
+            backbone.standardise()
     if not isinstance(backbone.network, GridReadout):
         raise MienError(f"params.yaml: {settings.label} is no ViT, and this system reads a ViT's tokens", exit_code=2)
     if backbone.network.encoder.cls_token is None and settings.readout_grid == 0:

@@ -217,3 +217,14 @@ def test_sizes_that_make_no_network_are_told(workspace, tiny, architecture):
     with pytest.raises(MienError, match=r"weights\.yaml: sizes of a (vit|face_resnet): ") as caught:
         build_backbone(BackboneSettings(weights=str(path)), tiny.vit, pretrained=False)
     assert "\n" not in str(caught.value)
+
+
+def test_params_decide_whether_features_are_standardised(mini, tiny):
+    settings = BackboneSettings(name="encoder", readout_grid=2)
+    plain = build_backbone(settings, tiny.vit, pretrained=True)
+    ours = build_backbone(settings.model_copy(update={"standardise": True}), tiny.vit, pretrained=True)
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    features = plain(images)
+    expected = (features - features.mean(dim=0)) / (features.var(dim=0, correction=0) + 1e-6).sqrt()
+    torch.testing.assert_close(ours(images), expected, atol=1e-3, rtol=1e-3)
+    assert {k for k in ours.state_dict() if k.startswith("standardised")} and not plain.standardised.state_dict()

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import simplejpeg
 from onnx import TensorProto, helper, numpy_helper
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipeline.backbones.features import CachedBackbone, Extractor, features_of, load_backbone, write_features
@@ -80,3 +81,8 @@ def test_features_beyond_float16_are_refused(mini, tmp_path):
     with pytest.raises(MienError, match=r"lsd/all\.parquet: features are not finite"):
         write_features(faces, tmp_path / "f.parquet", Extractor(Huge(), 16), 8, {})
     assert not (tmp_path / "f.parquet").exists()
+
+
+def test_cached_features_are_not_standardised():
+    with pytest.raises(ValidationError, match="standardise belongs to a system"):
+        CachedBackbone(name="encoder", readout_grid=2, standardise=True, datasets=["lsd"])

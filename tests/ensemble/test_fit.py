@@ -19,7 +19,7 @@ from pipeline.ensemble.fit import (
 )
 from pipeline.settings import load_params
 from pipeline.tables.fitted import Fitted, as_json, thresholds_of
-from pipeline.tables.scores import best_thresholds, decide, official_score
+from pipeline.tables.scores import best_thresholds, decide, official_score, shrunk_thresholds
 
 VIDEOS = 10
 FRAMES = 40
@@ -230,3 +230,54 @@ def test_one_group_alone_is_fitted_on_itself(params):
     truth = slow_truth()[:FRAMES]
     axis = Timeline(np.array(["only"] * FRAMES), np.arange(FRAMES), np.array(["only"] * FRAMES))
     assert np.allclose(inner_fold_decisions("va", axis, [{"va": truth}], {"va": truth}, params)["va"], truth)
+
+
+# --- a mix has to pay, a threshold needs frames ----------------------------------------------------------------------
+
+
+def test_a_mix_that_pays_only_where_it_was_fitted_leaves_the_best_member_alone(axis, params):
+    """Members of equal noise are as good alone: what a grid gains on a few recordings is chance."""
+    plain = params.model_copy(update={"half_windows_frames": [0], "weight_step": 0.1})
+    alone, best = 0, 0
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        truth = slow_truth(seed)
+        shared = truth + generator.normal(0, 0.5, truth.shape)
+        members = [{"va": shared + generator.normal(0, 0.02, truth.shape)} for _ in range(2)]
+        weights = fit_track("va", axis, members, {"va": truth}, plain)["va"].weights
+        alone += max(weights) == 1
+        singles = [official_score("va", {"va": truth}, decide(member))["score"] for member in members]
+        best += max(weights) < 1 or weights[int(np.argmax(singles))] == 1
+    assert alone >= 2 and best == 6
+
+
+def test_one_recording_shows_no_gain_of_mixing(axis, params):
+    generator, rows = np.random.default_rng(0), np.arange(FRAMES)
+    truth = slow_truth()[rows]
+    members = [{"va": truth + generator.normal(0, 0.5, truth.shape)} for _ in range(2)]
+    plain = params.model_copy(update={"half_windows_frames": [0]})
+    assert max(fit_track("va", axis.take(rows), members, {"va": truth}, plain)["va"].weights) == 1
+
+
+def test_thresholds_of_rare_units_are_drawn_to_the_common_one():
+    labels = np.zeros((100, 12), int)
+    labels[:40, :11] = 1
+    labels[:4, 11] = 1
+    scores = np.where(labels == 1, 0.45, 0.05)  # eleven units: anything from 0.1 to 0.4, of which 0.4 is nearest 0.5
+    scores[:, 11] = np.where(labels[:, 11] == 1, 0.95, 0.65)  # the rare one: 0.7 to 0.9
+    grid = [0.1, 0.2, 0.3, 0.4, 0.7, 0.9]
+    assert best_thresholds(labels, scores, grid) == (0.4,) * 11 + (0.7,)
+    assert shrunk_thresholds(labels, scores, grid, 0) == (0.4,) * 11 + (0.7,)
+    found = shrunk_thresholds(labels, scores, grid, 16)
+    assert found[:11] == pytest.approx([0.4] * 11) and found[11] == pytest.approx((4 * 0.7 + 16 * 0.4) / 20)
+    labels[:10, 3] = -1  # rows that no AU score counts, active ones of the others among them
+    assert shrunk_thresholds(labels, scores, grid, 16)[11] == pytest.approx(0.4)
+
+
+def test_prior_frames_reach_the_fitted_thresholds(axis, params):
+    labels = np.random.default_rng(0).integers(0, 2, (VIDEOS * FRAMES, 12))
+    cut = np.tile([0.3, 0.5, 0.7], 4)
+    scores = cut + np.where(labels == 1, 0.05, -0.05)
+    strong = params.model_copy(update={"au_prior_frames": 1e9})
+    found = fit_track("au", axis, [{"aus": scores}], {"aus": labels}, strong)["aus"].au_thresholds
+    assert any(found == pytest.approx([one] * 12) for one in (0.3, 0.5, 0.7))

@@ -14,7 +14,7 @@ from tests.models.parts import VIT, gradients, pictures
 
 def build_emma(readout_grid: int = 0, **changes: Any) -> Emma:
     cnn = DanNet(channels=[4, 4, 8, 16], layers=[1, 1, 1, 1], attention_heads=2, classes=6)
-    settings: dict[str, Any] = {"hidden": 16, "va_hidden": 8, "va_from": "scores", "va_rate": 1e-3}
+    settings: dict[str, Any] = {"hidden": 16, "va_hidden": 8, "va_from": "scores", "va_rate": 1e-3, "au_weight": 1.0}
     settings |= {"au_pos_weight": [float(unit + 1) for unit in range(12)]}
     return Emma(vit_backbone(VIT, readout_grid), cnn, 6, **settings | changes)
 
@@ -53,8 +53,10 @@ def test_emma_valence_may_come_from_the_class_token_alone(va_from, reached):
     system = build_emma(va_from=va_from)
     part = system.losses(mtl_batch())["va"]
     assert all(gradients(part, system.encoder)) and any(gradients(part, system.head)) == reached
-    assert system.va_head[0].in_features == (26 if reached else 16)
-    assert build_emma(va_from=va_from, readout_grid=2).va_head[0].in_features == (26 if reached else 64)
+    wide = build_emma(va_from=va_from, readout_grid=2)
+    for arm, features in ((system, 16), (wide, 64)):
+        assert arm.va_head[0].in_features == 26  # 6 + 8 + 12: the arms of the comparison have heads of the same size
+        assert reached or (arm.va_features.in_features, arm.va_features.out_features) == (features, 26)
 
 
 def test_emma_network_stays_as_it_is_in_training():
@@ -87,3 +89,5 @@ def test_emma_weighs_the_units():
     active, odds = batch["aus"].double(), torch.arange(1.0, 13.0)
     each = odds * active * (1 + (-logits).exp()).log() + (1 - active) * (1 + logits.exp()).log()
     assert system.losses(batch)["aus"].item() == pytest.approx(each.sum().item() / 6, rel=1e-5)
+    system.au_weight = 1 / 12  # the mean over units
+    assert system.losses(batch)["aus"].item() == pytest.approx(each.mean().item(), rel=1e-5)

@@ -54,8 +54,8 @@ def published(mini_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.M
     return tmp_path
 
 
-def named(name: str, grid: int = 1) -> BackboneSettings:
-    return BackboneSettings(weights=f"weights/{name}.safetensors", readout_grid=grid)
+def named(name: str, grid: int = 1, standardise: bool = False) -> BackboneSettings:
+    return BackboneSettings(weights=f"weights/{name}.safetensors", readout_grid=grid, standardise=standardise)
 
 
 def with_weights(tiny: Params) -> Params:
@@ -64,7 +64,7 @@ def with_weights(tiny: Params) -> Params:
     cnn = emma.cnn.model_copy(update={"weights": "weights/dan.safetensors", "classes": 8})
     params = changed(tiny, "vit", backbone=named("dino", 0))
     params = changed(params, "emma", backbone=named("dino", 0), cnn=cnn)
-    params = changed(params, "cotex", backbone=named("mae", 2))
+    params = changed(params, "cotex", backbone=named("mae", 2, standardise=True))
     params = changed(params, "au_cvt", stem_weights="weights/ir.safetensors", channels=[8, 16, 32])
     params = changed(params, "multitask", networks=[named("mae"), named("enet"), named("dino", 0)])
     return changed(params, "dtm", backbone=named("enet"))
@@ -191,7 +191,8 @@ def test_a_graph_needs_no_encoder_of_ours(published, root):
         "shown": ["artifacts/systems", "artifacts/systems"],
     }
     tree["cache_features"]["backbones"], tree["ensemble"]["members"] = {}, {"lsd": ["cotex"]}
-    tree["systems"]["cotex"]["backbone"] = {"weights": "weights/mae.safetensors", "readout_grid": 2}
+    backbone = {"weights": "weights/mae.safetensors", "readout_grid": 2, "standardise": True}
+    tree["systems"]["cotex"]["backbone"] = backbone
     Path("params.yaml").write_text(yaml.safe_dump(tree))
     shutil.copy(root / "dvc.yaml", "dvc.yaml")
     params = load_params()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.standardise import Standardise
 from models.system import Batch, Trainee
 from pipeline.core.errors import MienError
 from pipeline.train.checkpoint import load_checkpoint
@@ -17,11 +18,13 @@ from tests.train.toys import OPTIMISE, STEPS, Killed, flip_a_byte, same
 
 
 class Toy(Trainee):
-    """Two layers with dropout, so that the order of random draws shows."""
+    """Two layers with dropout, so that the order of random draws shows, and running moments between them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(4, 8), Standardise(8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 1)
+        )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return {"square": (self.layers(batch["x"])[:, 0] - batch["x"].sum(dim=1)).square().mean()}

@@ -1,0 +1,208 @@
+"""The arms of the ablation: systems with and without their ideas, and the controls that all of them have to beat.
+
+An arm is trained and judged for one seed by `measure`, which gives decisions on the test list under a name each: what
+the system answers, and whatever else a comparison asks of the same run.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from bench.controls import constant_answer, encoder_of, frozen_scores, random_answer
+from bench.jobs import EVERYTHING, recipe
+from models.system import System
+from pipeline.abaw.tracks import TRACKS
+from pipeline.backbones.features import feature_table
+from pipeline.core.parquet import write_parquet
+from pipeline.core.paths import PSEUDO
+from pipeline.faces.crops import Crops
+from pipeline.settings import Params
+from pipeline.systems.feedback import Settings, student_extractor
+from pipeline.systems.temporal import SequenceData, temporal_recipe
+from pipeline.tables.features import Features
+from pipeline.tables.scores import JUDGING_GRID, Tasks, best_thresholds, decide, fill_missing
+from pipeline.train.fit import Judged, Recipe, best_scores, fit, judge, seed_weights, validation_score
+
+WHOLE, ONE_NETWORK, TEMPORAL = "whole", "one network", "temporal"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system for a track with some of its params changed, or a control.
+
+    `start` names the arm whose trained ViT it starts from. `control` is `frozen`, a linear head on the encoder,
+    `constant` or `chance`; `pretrained` False starts from random weights.
+    """
+
+    system: str
+    track: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    needs: Path | None = None  # labels of a teacher
+    pretrained: bool = True
+    start: str | None = None
+    control: str | None = None
+
+
+NO_APPEARANCE = dict.fromkeys(("landmarks", "pose", "identity", "age", "sex"), 0.0)
+AUS, POOL_AUS = PSEUDO / "au" / "lsd.parquet", PSEUDO / "au" / "extra.parquet"
+ARMS = {
+    "dan": Arm("dan", "lsd"),
+    "au_cvt": Arm("au_cvt", "lsd", needs=AUS),
+    "au_cvt, no AUs": Arm("au_cvt", "lsd", {"au_weight": 0.0}, AUS),
+    "multitask": Arm("multitask", "lsd"),
+    "multitask, no appearance": Arm("multitask", "lsd", {"appearance_weights": NO_APPEARANCE}),
+    "emma": Arm("emma", "mtl"),
+    "emma, VA from features": Arm("emma", "mtl", {"va_from": "features"}),
+    "cotex": Arm("cotex", "lsd"),
+    "cotex, no consistency": Arm("cotex", "lsd", {"consistency_weight": 0.0}),
+    "cotex, no mask": Arm("cotex", "lsd", {"mask_ratio": 0.0}),
+    "cotex, neither": Arm("cotex", "lsd", {"mask_ratio": 0.0, "consistency_weight": 0.0}),
+    "feedback": Arm("feedback", "expr"),
+    "feedback, none fed back": Arm("feedback", "expr", {"spatial.feedback": False}),
+    "dtm": Arm("dtm", "expr"),
+    "dtm, fixed threshold": Arm("dtm", "expr", {"threshold": "fixed"}),
+    "dtm, self-adaptive threshold": Arm("dtm", "expr", {"threshold": "self_adaptive"}),
+    "dtm, labelled alone": Arm("dtm", "expr", {"unlabelled_weight": 0.0}),
+    "vit": Arm("vit", "lsd"),
+    "vit, random start": Arm("vit", "lsd", pretrained=False),
+    "vit, supervised start": Arm("vit", "lsd", start="vit, MTL"),
+    "vit, AU": Arm("vit", "au", needs=POOL_AUS),
+    "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
+    "vit, VA": Arm("vit", "va"),
+    "vit, MTL": Arm("vit", "mtl"),
+}
+CONTROLS = {
+    f"{name}, {track.upper()}": Arm("vit", track, pretrained=pretrained, control=control)
+    for name, control, pretrained in (
+        ("frozen random encoder", "frozen", False),
+        ("frozen MAE", "frozen", True),
+        ("best constant", "constant", False),
+        ("chance", "chance", False),
+    )
+    for track in ("lsd", "expr", "au", "va", "mtl")
+}
+# what the demo trains: an arm, and what of it is an answer of its own
+TRAINED = [
+    *((name, WHOLE) for name in ("dan", "au_cvt", "multitask", "cotex", "vit")),
+    *((name, WHOLE) for name in ("dtm", "feedback", "emma", "vit, AU", "vit, VA", "vit, MTL")),
+    ("feedback", TEMPORAL),
+]
+# idea, metric, what stands with and without it: an arm and which of its answers
+FED, UNFED = "feedback", "feedback, none fed back"
+COMPARISONS = [
+    ("AU supervision", "lsd", ("au_cvt", WHOLE), ("au_cvt, no AUs", WHOLE)),
+    ("appearance branch", "lsd", ("multitask", WHOLE), ("multitask, no appearance", WHOLE)),
+    ("ensemble of networks, not one", "lsd", ("multitask", WHOLE), ("multitask", ONE_NETWORK)),
+    ("VA from scores, not features", "va", ("emma", WHOLE), ("emma, VA from features", WHOLE)),
+    ("VA from scores, not features", "mtl", ("emma", WHOLE), ("emma, VA from features", WHOLE)),
+    ("JS consistency, under masks", "lsd", ("cotex", WHOLE), ("cotex, no consistency", WHOLE)),
+    ("JS consistency, no masks", "lsd", ("cotex, no mask", WHOLE), ("cotex, neither", WHOLE)),
+    ("masked views, with JS", "lsd", ("cotex", WHOLE), ("cotex, no mask", WHOLE)),
+    ("masked views, no JS", "lsd", ("cotex, no consistency", WHOLE), ("cotex, neither", WHOLE)),
+    ("feedback to the teacher", "expr", (FED, WHOLE), (UNFED, WHOLE)),
+    ("feedback to the teacher, temporal", "expr", (FED, TEMPORAL), (UNFED, TEMPORAL)),
+    ("temporal encoder, not frame by frame", "expr", (FED, TEMPORAL), (FED, WHOLE)),
+    ("temporal encoder, none fed back", "expr", (UNFED, TEMPORAL), (UNFED, WHOLE)),
+    ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
+    ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
+    ("unlabelled faces at all", "expr", ("dtm", WHOLE), ("dtm, labelled alone", WHOLE)),
+    ("pseudo-labelled faces for AUs", "au", ("vit, AU, pseudo-labels", WHOLE), ("vit, AU", WHOLE)),
+    ("MAE pretraining", "lsd", ("vit", WHOLE), ("vit, random start", WHOLE)),
+    ("MAE pretraining, encoder frozen", "lsd", ("frozen MAE, LSD", WHOLE), ("frozen random encoder, LSD", WHOLE)),
+    ("supervised pretraining", "lsd", ("vit, supervised start", WHOLE), ("vit, random start", WHOLE)),
+]
+
+
+@dataclass
+class Measured:
+    """A run: its score on validation, and its decisions on the test list by name (`bench/paired.py`: `Answers`)."""
+
+    validation: float
+    answers: dict[str, list[Tasks]]
+
+
+def changed(params: Params, arm: Arm, seed: int) -> Params:
+    """The params of one run."""
+    tree = params.model_dump()
+    tree["finetune"]["seed"] = seed
+    for path, value in arm.changes.items():
+        *parents, last = path.split(".")
+        node = tree["systems"][arm.system]
+        for parent in parents:
+            node = node[parent]
+        if last not in node:
+            raise KeyError(path)
+        node[last] = value
+    return Params.model_validate(tree)
+
+
+def decided(data: Judged, judged: Tasks, test: Tasks) -> Tasks:
+    """Decisions on the test list, AUs at the thresholds that suit the judged rows of validation best."""
+    limits: np.ndarray | float = 0.5
+    if "aus" in test:
+        filled = fill_missing(data.judged.table, judged, data.judged.present)["aus"]
+        limits = np.array(best_thresholds(data.validation_labels["aus"], filled, JUDGING_GRID))
+    return decide(fill_missing(data.test.table, test, data.test.present), limits)
+
+
+def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Measured:
+    """Train one arm, or fit a control, at params that have its seed; checkpoints lie in `folder`."""
+    arm = arms[name]
+    if arm.control in ("constant", "chance"):
+        answer = constant_answer(arm.track) if arm.control == "constant" else random_answer(arm.track, params)
+        return Measured(float("nan"), {WHOLE: [answer]})
+    if arm.control:
+        data, judged, test = frozen_scores(arm.track, encoder_of(params, arm.pretrained))
+        score = judge(arm.track, data.judged, data.validation_labels, judged)["score"]
+        return Measured(score, {WHOLE: [decided(data, judged, test)]})
+    made, system = trained(arms, name, params, folder)
+    best = best_scores(made, system)
+    answers = {WHOLE: [decided(made.data, best, made.scores(system, made.data.test))]}
+    if arm.system == "multitask":
+        answers[ONE_NETWORK] = single_networks(system, made)
+    if arm.system == "feedback":
+        answers[TEMPORAL] = [temporal(system, params, folder / "temporal")]
+    return Measured(validation_score(made, best)["score"], answers)
+
+
+def trained(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> tuple[Recipe, Any]:
+    """The recipe of an arm and what it trains, from what the arm starts from."""
+    arm = arms[name]
+    start = None if arm.start is None else trained(arms, arm.start, params, folder / "start")[1]
+    seed_weights(params.finetune)
+    needs = [*EVERYTHING, *([arm.needs] if arm.needs else [])]
+    made = recipe(arm.system, arm.track, params, needs, arm.pretrained and start is None)
+    if start is not None:
+        _trunk(made.module).load_state_dict(_trunk(start).state_dict())
+    return made, fit(name, made, params.finetune, folder, lambda metrics, step: None)[0]
+
+
+def _trunk(system: Any) -> nn.Module:
+    return cast(System, system).get_submodule(system.backbones()[0])
+
+
+def single_networks(system: Any, made: Recipe) -> list[Tasks]:
+    """Answers of the ensemble's networks, each by itself."""
+    every, answers = list(system.networks), []
+    for network in every:
+        system.networks = nn.ModuleList([network])
+        answers.append(decided(made.data, {}, made.scores(system, made.data.test)))
+    system.networks = nn.ModuleList(every)
+    return answers
+
+
+def temporal(system: Any, params: Params, folder: Path) -> Tasks:
+    """Answers of the temporal encoder on this run's student."""
+    crops = Crops(TRACKS["expr"].dataset)
+    extractor = student_extractor(system.student.eval())
+    shard = folder / "features.parquet"
+    write_parquet(shard, feature_table(crops, extractor, params.cache_features.batch))
+    seed_weights(params.finetune)
+    settings = params.systems["feedback"]
+    assert isinstance(settings, Settings)
+    made = temporal_recipe(SequenceData("expr", settings.temporal, Features(shard)))
+    encoder, _ = fit("temporal encoder", made, params.finetune, folder, lambda metrics, step: None)
+    return decided(made.data, {}, made.scores(encoder, made.data.test))
