@@ -20,6 +20,10 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--all", action="store_true", help="every claim, not only those that do not hold")
     parser.add_argument("--quick", action="store_true", help="do not hash data and outputs anew, which may take hours")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="write one page with the graph drawn")
+    parser.add_argument("--rebuild", action="store_true", help="clone the commit, make all of it again, compare: hours")
+    parser.add_argument(
+        "--within", type=float, metavar="SCORE", help="with --rebuild: how far apart scores may be where bytes differ"
+    )
     add_options(parser)
     parser.set_defaults(run=audit_command)
 
@@ -37,7 +41,7 @@ def _audit(args: argparse.Namespace, of_bundle: list[Claim]) -> int:
     found = look_up(args.file, history)
     if found is None:
         return _unknown(args, history)
-    claims = [*of_bundle, *check_all(found.case, args.quick)]
+    claims = [*of_bundle, *check_all(found.case, args.quick), *_rebuilt(args, found)]
     if args.json:
         print(json.dumps(_facts(found, claims), indent=1))
     else:
@@ -45,6 +49,17 @@ def _audit(args: argparse.Namespace, of_bundle: list[Claim]) -> int:
             print("\n".join(lines))
     _write(args, found, claims)
     return 1 if any(claim.verdict == "broken" for claim in claims) else 0
+
+
+def _rebuilt(args: argparse.Namespace, found: Any) -> list[Claim]:
+    """Claims on the submission made again, where that is asked for."""
+    if not args.rebuild:
+        return []
+    from pipeline.audit.rebuild import rebuild
+    from pipeline.audit.remade import SCORE_WITHIN, judge_rebuild
+
+    within = SCORE_WITHIN if args.within is None else args.within
+    return list(judge_rebuild(found.case, rebuild(found.case), found.form.data, within))
 
 
 def _unknown(args: argparse.Namespace, history: Any) -> int:

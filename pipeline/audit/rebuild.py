@@ -24,6 +24,7 @@ from pipeline.run.tracking import LOCKS
 
 HOME = STORE / "rebuild"
 OWN_STATE = ("MLFLOW_", "PREFECT_", "DVC_", "MIEN_FLOW_RUN")  # variables that lead to the workspace's records
+STDERR = 2  # so that an answer for machines stays alone on standard output
 PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*==[^\\]+?)\s*\\?$", re.MULTILINE)
 
 
@@ -37,13 +38,18 @@ def rebuild(case: Case) -> Path:
     environment |= {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     if threads := _threads(case):
         environment["OMP_NUM_THREADS"] = str(threads)
-    print(f"rebuilding {case.hit.stage} of {case.hit.commits[0][:12]} in {root}", flush=True)
-    code = run_supervised([str(binaries / "dvc"), "repro", case.hit.stage], root, environment)
+    _tell(f"rebuilding {case.hit.stage} of {case.hit.commits[0][:12]} in {root}")
+    code = run_supervised([str(binaries / "dvc"), "repro", case.hit.stage], root, environment, STDERR)
     if code > 128:
         raise KeyboardInterrupt
     if code:
         raise MienError(f"{root}: dvc repro {case.hit.stage} failed, its message stands above; run again to go on")
     return root
+
+
+def _tell(line: str) -> None:
+    """How far it is, beside the answer."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _clone(case: Case) -> Path:
@@ -82,8 +88,8 @@ def _environment(root: Path) -> Path:
     """The folder of programs to run the commit with: this environment's where it holds what the commit's locks pin."""
     locks = [root / name for name in ("requirements.lock", "demo/requirements.lock")]
     if unlike := [line for lock in locks if lock.is_file() for line in _not_here(lock.read_text(encoding="utf-8"))]:
-        print(f"setting up the commit's environment: it has {unlike[0]}, and this one has not", flush=True)
-        if run_supervised(["make", "setup"], root):
+        _tell(f"setting up the commit's environment: it has {unlike[0]}, and this one has not")
+        if run_supervised(["make", "setup"], root, output=STDERR):
             raise MienError(f"{root}: make setup failed, its message stands above")
         return (root / ".venv/bin").resolve()
     return Path(sys.executable).parent

@@ -29,14 +29,19 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def run_supervised(command: list[str], folder: Path | None = None, environment: Mapping[str, str] | None = None) -> int:
+def run_supervised(
+    command: list[str],
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    output: int | None = None,
+) -> int:
     """Run a command, in `folder`, and give its exit code; on SIGINT or SIGTERM end its whole tree and give 128 + the
-    signal.
+    signal. What it prints goes to the file descriptor `output`, where one is given.
 
     A second signal, while the tree is given its seconds to end, kills it.
     """
     # in a session of its own: the terminal's Ctrl-C reaches this process alone
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, start_new_session=True)
     former = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return process.wait()
