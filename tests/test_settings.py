@@ -187,6 +187,31 @@ def test_broken_files(tmp_path, data, named):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+KNOTS = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+
+
+@pytest.mark.parametrize("text", ["\n".join(["a0: &a0 [1, 2]", *KNOTS]), "a: " + "[" * 100_000 + "]" * 100_000])
+def test_knots_and_depth_are_refused_before_they_are_followed(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(MienError, match=r"params\.yaml:\d+: too deep or too many values for params"):
+        read_tree(path)
+
+
+def _numbers(node: Any, path: str = "") -> list[str]:
+    if isinstance(node, dict):
+        return [name for key, value in node.items() for name in _numbers(value, f"{path}.{key}")]
+    return [path[1:]] if isinstance(node, float) else []
+
+
+def test_no_number_may_be_infinite_or_none(tmp_path, tree):
+    names = _numbers(tree)
+    assert len(names) > 65
+    for value in (float("inf"), float("-inf"), float("nan")):
+        for name in names:
+            complaint(tmp_path, tree, put(name, value))
+
+
 def test_missing_file(workspace):
     Path("params.yaml").unlink()
     with pytest.raises(MienError, match=r"params\.yaml: no such file") as caught:

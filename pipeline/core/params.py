@@ -14,15 +14,34 @@ from pipeline.core.errors import MienError
 from pipeline.core.secrets import is_secret_key, redacted
 
 PARAMS = Path("params.yaml")
+DEEPEST, MOST_VALUES = 20, 100_000
 
 
 class Section(BaseModel):
-    """A params section: immutable, no unknown keys, no silent conversion of types."""
+    """A params section: immutable, no unknown keys, no silent conversion of types, no number that is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Kind = TypeVar("Kind", bound=Section)
+
+
+def _refuse_knots(text: str, path: Path) -> None:
+    """A file of a few lines whose aliases (`*name`) stand for each other has no end once they are followed."""
+    values: dict[str | None, int] = {}  # how many each anchor stands for
+    open_ones: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_ones.append((event.anchor, 1))
+        elif isinstance(event, yaml.ScalarEvent | yaml.AliasEvent | yaml.CollectionEndEvent):
+            anchor, held = open_ones.pop() if isinstance(event, yaml.CollectionEndEvent) else (event.anchor, 1)
+            held = values.get(anchor, 1) if isinstance(event, yaml.AliasEvent) else held
+            values[anchor] = held
+            outer, before = open_ones.pop()
+            open_ones.append((outer, before + held))
+        if len(open_ones) > DEEPEST or open_ones[-1][1] > MOST_VALUES:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise MienError(f"{path}:{line}: too deep or too many values for params; restore it from the repository", 2)
 
 
 def _refuse_secrets(node: Any, path: str, where: str) -> None:
@@ -54,7 +73,9 @@ def read_tree(path: Path | None = None) -> dict[str, Any]:
     """The whole file as it stands; `MienError` when it is no YAML mapping or holds what looks like a secret."""
     path = path or PARAMS
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_knots(text, path)
+        tree = yaml.safe_load(text)
     except FileNotFoundError:
         raise MienError(f"{path}: no such file; run from the project's root", exit_code=2) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
