@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
     top = argparse.ArgumentParser(prog="mien", description="From raw video to a valid ABAW submission, traceably.")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
+    top.add_argument("--version", action="version", version=f"mien {version('mien')}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_arguments(subparsers)
     check.add_arguments(subparsers)

@@ -81,7 +81,7 @@ def _bring_data(case: Case, root: Path) -> None:
     for path in sorted(case.data):
         if not _dvc_succeeds(root, "checkout", f"{path}.dvc"):
             _dvc(root, "pull", f"{path}.dvc")
-    _dvc(root, "config", "--local", "cache.dir", str((root / ".dvc" / "cache").resolve()))
+    _dvc(root, "config", "--local", "--unset", "cache.dir")  # its own, below `root`, which is still to be renamed
 
 
 def _environment(root: Path) -> Path:
