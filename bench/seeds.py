@@ -2,12 +2,14 @@
 
 Each seed runs the graph from pretraining on, in a copy of this workspace (reproduced before), with every seed of
 params.yaml set to it; the seed of params.yaml is read from this workspace. On the hidden truth the ensemble stands
-beside the member that was best on validation.
+beside the member that was best on validation. Of each two seeds' submissions it tells how far they agree: what a
+rebuild on another kind of processor may differ by (`pipeline/audit/remade.py`).
 
 usage: python -m bench.seeds [--seeds 0 1 2]
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -20,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.hidden import RESULT as HIDDEN
+from pipeline.audit.remade import agreement
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
 from pipeline.settings import load_params
@@ -48,8 +51,12 @@ def read_scores(workspace: Path) -> dict[str, dict]:
     """Metrics of each track, with the scores on the hidden truth."""
     subprocess.run([sys.executable, "-m", "bench.hidden"], cwd=workspace, stdout=subprocess.DEVNULL, check=True)
     hidden = json.loads((workspace / HIDDEN).read_text())
-    paths = sorted(workspace.glob("artifacts/ensemble/*/metrics.json"))
-    return {path.parent.name: json.loads(path.read_text()) | {"hidden": hidden[path.parent.name]} for path in paths}
+    found = {}
+    for path in sorted(workspace.glob("artifacts/ensemble/*/metrics.json")):
+        track = path.parent.name
+        submitted = (workspace / f"submissions/{track}/predictions.txt").read_bytes()
+        found[track] = json.loads(path.read_text()) | {"hidden": hidden[track], "submitted": submitted}
+    return found
 
 
 def scores(seed: int) -> dict[str, dict]:
@@ -62,7 +69,7 @@ def scores(seed: int) -> dict[str, dict]:
         params = workspace / "params.yaml"
         params.write_text(re.sub(r"(?m)^(  seed: )\d+", rf"\g<1>{seed}", params.read_text()))
         dvc = Path(sys.executable).parent / "dvc"
-        targets = [f"ensemble@{track}" for track in load_params().graph.tracks]
+        targets = [f"submit@{track}" for track in load_params().graph.tracks]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{dvc.parent}:{os.environ['PATH']}"}
         log = Path(".work") / f"seed-{seed}.log"
         with log.open("w") as output:
@@ -78,6 +85,19 @@ def summary(values: list[float]) -> dict:
     return {"scores": [round(v, 4) for v in values], "mean": round(statistics.mean(values), 4), "deviation": deviation}
 
 
+def apart(track: str, found: list[dict]) -> dict:
+    """The most that two seeds are apart: score on validation, decisions and scores of the submission."""
+    pairs = list(itertools.combinations(found, 2))
+    agreed = [agreement(track, one["submitted"], other["submitted"]) for one, other in pairs]
+    decided = [pair.decisions for pair in agreed if pair.decisions is not None]
+    distances = [pair.distance for pair in agreed if pair.distance is not None]
+    return {
+        "score": round(max(abs(one["score"] - other["score"]) for one, other in pairs), 4),
+        "same_decisions": round(min(decided), 4) if decided else None,
+        "distance_of_scores": round(max(distances), 4) if distances else None,
+    }
+
+
 def row(track: str, found: list[dict]) -> dict:
     """A track over the seeds."""
     hidden = [one["hidden"] for one in found]
@@ -86,6 +106,7 @@ def row(track: str, found: list[dict]) -> dict:
         "constant": round(found[0]["baselines"]["constant"], 4),
         "chance": round(found[0]["baselines"]["chance"], 4),
         "hidden": {name: summary([one[name] for one in hidden]) for name in hidden[0]},
+        "two_seeds_apart_at_most": apart(track, found) if len(found) > 1 else None,
         "hidden_gain_over_best_member": summary([h["ensemble"] - b for h, b in zip(hidden, best, strict=True)]),
     }
     print(track, json.dumps(result))
