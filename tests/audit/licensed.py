@@ -78,6 +78,7 @@ def committed(folder: Path) -> Path:
     (folder / "docs").mkdir()
     (folder / "docs/face.png").write_bytes(PNG)
     (folder / "docs/face.html").write_bytes(b"<img src='data:image/jpeg;base64," + base64.b64encode(JPEG * 9) + b"'>")
+    (folder / "docs/überblick.md").write_text("Names are any text.\n")
     (folder / "tool.sh").write_text("#!/bin/sh\n")
     (folder / "tool.sh").chmod(0o755)
     (folder / "submissions/va").mkdir(parents=True)

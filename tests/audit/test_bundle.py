@@ -164,6 +164,21 @@ def test_pages_and_crates_come_out_of_it_too(unpacked: Path) -> None:
     assert code == 0, said
 
 
+def test_what_an_installation_leaves_in_the_code_is_no_fault(unpacked: Path) -> None:
+    Path("code/mien.egg-info").mkdir()
+    Path("code/mien.egg-info/PKG-INFO").write_text("made by pip")
+    told = claims("predictions.txt")
+    assert ("bundle", "bytes") not in broken(told)
+    assert Path("code/docs/überblick.md").is_file()
+
+
+def test_a_list_that_leads_out_of_the_bundle(unpacked: Path) -> None:
+    Path("secret.txt").write_text("mine")
+    edit("git/tree", b"\ttool.sh", b"\t../secret.txt")()
+    with pytest.raises(MienError, match="leads out of"):
+        mien("audit", "predictions.txt")
+
+
 def edit(path: str, old: bytes, new: bytes) -> Callable[[], None]:
     def do() -> None:
         data = Path(path).read_bytes()

@@ -90,7 +90,7 @@ def _code(state: Any) -> tuple[dict[str, Member], list[LeftOut]]:
         raise MienError(
             "the project is a folder of a larger repository, and a bundle proves a whole commit; split it off"
         )
-    tree = git_bytes("ls-tree", "-r", "--full-tree", state.name)
+    tree = git_bytes("-c", "core.quotepath=off", "ls-tree", "-r", "--full-tree", state.name)
     executable = {line.split("\t", 1)[1] for line in tree.decode().splitlines() if line.startswith("100755 ")}
     members = {COMMIT: Member(git_bytes("cat-file", "commit", state.name)), TREE: Member(tree)}
     pictures = []

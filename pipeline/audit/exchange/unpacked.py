@@ -72,9 +72,9 @@ def _files(root: Path, manifest: dict[str, Any]) -> Claim:
 
 
 def _lying(root: Path) -> list[str]:
-    """Files in the bundle's own folders; what a reader writes beside them is his."""
-    found = (path for name in (CODE, GIT, OUTPUTS, EXTERNAL, LISTS) for path in sorted((root / name).rglob("*")))
-    return [path.relative_to(root).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts]
+    """Files in the bundle's own folders; what a reader writes beside them, or into `code/`, is his."""
+    found = (path for name in (GIT, OUTPUTS, EXTERNAL, LISTS) for path in sorted((root / name).rglob("*")))
+    return [path.relative_to(root).as_posix() for path in found if path.is_file()]
 
 
 def _put_together(root: Path, folder: Path) -> Claim:
@@ -86,8 +86,7 @@ def _put_together(root: Path, folder: Path) -> Claim:
     listed = {path: line for line in tree.decode().splitlines() for line, _, path in [line.partition("\t")]}
     is_long = any(len(line.split()[2]) > len(hashlib.sha1().hexdigest()) for line in listed.values())
     git_bytes("init", "--quiet", *(["--object-format=sha256"] if is_long else []), folder.as_posix())
-    shutil.copytree(root / CODE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
-    _hold(listed, folder)
+    _hold(root, listed, folder)
     git_bytes("update-index", "--add", "--index-info", stdin=tree)
     made = git_bytes("write-tree", "--missing-ok").decode().strip()  # pictures stayed out of the bundle
     if f"tree {made}\n".encode() != commit[: len(made) + 6]:
@@ -99,9 +98,15 @@ def _put_together(root: Path, folder: Path) -> Claim:
     return verified("bundle", "commit", f"the files of {CODE}/ are those of commit {name}")
 
 
-def _hold(listed: dict[str, str], folder: Path) -> None:
-    """Each file into git's store under its digest, which must be the listed one."""
-    present = [path for path in listed if (folder / path).is_file()]
+def _hold(root: Path, listed: dict[str, str], folder: Path) -> None:
+    """Each file of the commit into the workspace, and into git's store under its digest, which must be the listed one.
+
+    What else lies in `code/`, say of an installation from it, is left there.
+    """
+    present = [path for path in listed if below(root / CODE, path).is_file()]
+    for path in present:
+        below(folder, path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / CODE / path, folder / path)
     names = "".join(f"{path}\n" for path in present).encode()
     digests = git_bytes("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names).decode().split()
     wrong = [path for path, digest in zip(present, digests, strict=True) if listed[path].split()[2] != digest]
