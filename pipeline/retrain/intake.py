@@ -13,16 +13,17 @@ from pipeline.core.files import is_image, is_video
 from pipeline.retrain.changes import CHANGES, Changes, remove, wishes
 from pipeline.retrain.held import Held
 from pipeline.retrain.inbox import Arrival
-from pipeline.retrain.kinds import crop_of, is_test, label_place, list_split, lsd_of, pool_path
+from pipeline.retrain.kinds import crop_of, is_compound, is_test, label_place, list_split, lsd_of, pool_path
 from pipeline.retrain.lists import take_lists
 from pipeline.retrain.outcome import Intake
 from pipeline.retrain.past import ROLLED_BACK, Past, named
 from pipeline.retrain.pictures import good_crops, place_crops, take_lsd, take_pool
 from pipeline.retrain.recordings import take_recordings
 
-Kind = Literal["pool", "crop", "lsd", "list", "recording", "test", "nowhere"]
+Kind = Literal["pool", "crop", "lsd", "list", "recording", "test", "compound", "nowhere"]
 REFUSED: dict[Kind, str] = {
     "test": "of a test set: a new edition is a release of its own; `mien data import` it and set data.root",
+    "compound": "of the compound expressions, which no track here is trained on",
     "nowhere": "no folder tells what this picture is: cropped_aligned/122, training_set_real_images/ANGER, unlabelled",
 }
 
@@ -67,6 +68,8 @@ def kind_of(path: PurePosixPath) -> Kind:
         return "list"
     if is_test(path):
         return "test"
+    if is_video(path.name) and is_compound(path):
+        return "compound"
     return "nowhere" if is_image(path.name) and not is_video(path.name) else "recording"
 
 

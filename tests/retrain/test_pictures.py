@@ -123,6 +123,11 @@ def test_test_lists_do_not_come_in_this_way(case):
     assert "a new edition is a release of its own" in next(iter(case.decide().bad.values()))
 
 
+def test_compound_expressions_train_nobody(case):
+    video(case.inbox / "ABAW11/C-EXPR-DB/8.avi", 9)
+    assert "of the compound expressions" in next(iter(case.decide().bad.values()))
+
+
 def test_a_packed_release_takes_pictures_in_folders_of_their_own(case):
     (case.release / "pack.json").write_text("{}")
     shard = case.release / "shards/unlabelled/00000.parquet"

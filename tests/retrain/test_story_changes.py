@@ -125,6 +125,7 @@ def test_what_changes_is_told_taken_and_costs_itself_alone(story):
     """A video replaced, a validation recording removed, labels anew, pictures of LSD and of the pool in archives."""
     clone, _ = story
     inbox, release = clone / "data/inbox", clone / RELEASE
+    inbox.mkdir(parents=True, exist_ok=True)
     train, other = [path for path in sorted((release / LABELS).glob("*.txt")) if "_" not in path.stem][:2]
     gone = next(path for path in sorted((release / VALIDATION).glob("*.txt")) if "_" not in path.stem)
     flip(next((release / "videos").rglob(f"{train.stem}.*")), inbox / f"{train.stem}.avi")

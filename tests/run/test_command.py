@@ -4,11 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from pipeline.core.errors import MienError
-from pipeline.run.command import _exit_code
+from pipeline.run.command import TOLD, _exit_code
 
 
 def raising(error: BaseException) -> int:
@@ -28,6 +29,16 @@ def test_a_full_disk_is_one_line(capsys, number, told):
     assert _exit_code(lambda: raising(OSError(number, os.strerror(number), "artifacts/x"))) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: artifacts/x: ") and told in said and said.count("\n") == 1
+
+
+def test_the_first_error_is_left_for_whoever_started_the_process(tmp_path, monkeypatch):
+    """A stage's own, not that of the flow above it; where nothing can be written, the error is printed all the same."""
+    monkeypatch.setenv(TOLD, str(tmp_path / "fault.txt"))
+    for text in ("the stage's own", "the flow's"):
+        assert _exit_code(partial(raising, MienError(text))) == 1
+    assert (tmp_path / "fault.txt").read_text() == "the stage's own"
+    monkeypatch.setenv(TOLD, str(tmp_path / "nowhere/fault.txt"))
+    assert _exit_code(lambda: raising(MienError("x"))) == 1
 
 
 def test_any_other_error_of_the_system_is_a_bug():
