@@ -1,6 +1,6 @@
 """Scores on the demo's hidden test truth (data/demo_truth), which nothing was fitted or chosen on.
 
-Of the ensembles as submitted, and of each member by itself, smoothed and thresholded on validation as the ensemble is.
+Of the ensembles as submitted, and of each member by itself, smoothed and thresholded on validation.
 
 usage: python -m bench.hidden    (in a reproduced workspace)
 """
@@ -11,10 +11,11 @@ import numpy as np
 
 from pipeline.abaw.tracks import TRACKS, TrackName
 from pipeline.core.files import write_json
+from pipeline.core.paths import ENSEMBLE
 from pipeline.ensemble.fit import Timeline, combined_tasks, fit_track
 from pipeline.ensemble.members import read_members, validation_labels
 from pipeline.settings import load_params
-from pipeline.tables.fitted import thresholds_of
+from pipeline.tables.fitted import Fitted, read_fitted, thresholds_of
 from pipeline.tables.scores import Tasks, decide, official_score
 
 RESULT = Path("docs/benchmarks/demo_hidden.json")
@@ -45,13 +46,15 @@ def scores(track: TrackName) -> dict[str, float]:
     test_table, test_members, _ = read_members(track, trainings, "test")
     test_axis, hidden = Timeline.of(test_table, track), truth(track)
 
-    def score(chosen: list[int]) -> float:
-        fitted = fit_track(track, axis, [members[i] for i in chosen], labels, settings)
-        found = combined_tasks(fitted, test_axis, [test_members[i] for i in chosen])
+    def score(fitted: dict[str, Fitted], of: list[Tasks]) -> float:
+        found = combined_tasks(fitted, test_axis, of)
         return official_score(track, hidden, decide(found, thresholds_of(fitted)))["score"]
 
-    alone = {name: score([number]) for number, name in enumerate(trainings)}
-    return {"ensemble": score(list(range(len(trainings))))} | alone
+    def alone(number: int) -> float:
+        return score(fit_track(track, axis, [members[number]], labels, settings), [test_members[number]])
+
+    _, submitted = read_fitted(ENSEMBLE / track / "fitted.json")
+    return {"ensemble": score(submitted, test_members)} | {name: alone(i) for i, name in enumerate(trainings)}
 
 
 def main() -> None:

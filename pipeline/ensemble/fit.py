@@ -1,14 +1,12 @@
 """Ensembling and post-processing, fitted on validation, with the price of that fitting measured.
 
 Fitted for each task: convex weights of the members (mean of scores), a smoothing half-window in frames (within a
-video, by frame distance), a threshold for each AU. A mix has to beat the best member on folds that neither was fitted
-on; else that member stands alone. The optimism is the tuned score minus the score of inner folds:
+video, by frame distance), a threshold for each AU. The optimism is the tuned score minus the score of inner folds:
 for each group of base videos everything is fitted on the others and applied to it, and the metric is taken once over
 all of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -20,7 +18,7 @@ from pipeline.abaw.gaps import smooth
 from pipeline.abaw.tracks import TRACK_OF_TASK, TrackName
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
-from pipeline.ensemble.weights import Weights, best_weights, convex_weights
+from pipeline.ensemble.weights import best_weights
 from pipeline.tables.fitted import THRESHOLD, Fitted, thresholds_of
 from pipeline.tables.scores import Tasks, decide, official_score, recordings, shrunk_thresholds
 
@@ -92,85 +90,28 @@ def combined(fitted: Fitted, timeline: Timeline, scores: list[np.ndarray]) -> np
     return _smoothed(timeline, combine(scores, fitted.weights), fitted.half_window_frames)
 
 
-@dataclass
-class _Task:
-    """One task of a track: its members' scores, its labels, and how answers to it are judged."""
-
-    task: str
-    metric: str
-    timeline: Timeline
-    scores: list[np.ndarray]
-    labels: np.ndarray
-    params: Ensemble
-
-    def take(self, rows: np.ndarray) -> "_Task":
-        """The same of some rows."""
-        scores = [values[rows] for values in self.scores]
-        return replace(self, timeline=self.timeline.take(rows), scores=scores, labels=self.labels[rows])
-
-    def values(self, weights: Weights, half_window: int = 0) -> np.ndarray:
-        """Combined and smoothed scores."""
-        return _smoothed(self.timeline, combine(self.scores, weights), half_window)
-
-    def thresholds(self, values: np.ndarray) -> tuple[float, ...]:
-        """AU thresholds for these scores; none for another task."""
-        grid, prior = self.params.au_thresholds, self.params.au_prior_frames
-        return shrunk_thresholds(self.labels, values, grid, prior) if self.task == "aus" else ()
-
-    def score(self, values: np.ndarray, thresholds: tuple[float, ...] | None = None) -> float:
-        """The official metric, AUs at given thresholds or at those that suit these scores."""
-        limits = self.thresholds(values) if thresholds is None else thresholds
-        decided = decide({self.task: values}, np.array(limits) if limits else THRESHOLD)
-        return official_score(self.metric, {self.task: self.labels}, decided)["score"]
-
-    def judge(self, weights: Weights) -> float:
-        """What a mix scores where it is fitted."""
-        return self.score(self.values(weights))
-
-
 def fit_task(
     task: str, track: str, timeline: Timeline, scores: list[np.ndarray], labels: np.ndarray, params: Ensemble
 ) -> Fitted:
     """Weights, then the half-window under them, then AU thresholds, each the best in the official metric."""
-    data = _Task(task, track if track == "lsd" else TRACK_OF_TASK[task], timeline, scores, labels, params)
-    weights = fit_weights(data)
+    metric = track if track == "lsd" else TRACK_OF_TASK[task]
+
+    def judge(weights: tuple[float, ...], half_window: int) -> float:
+        values = _smoothed(timeline, combine(scores, weights), half_window)
+        limits = np.array(unit_thresholds(values)) if task == "aus" else THRESHOLD
+        return official_score(metric, {task: labels}, decide({task: values}, limits))["score"]
+
+    def unit_thresholds(values: np.ndarray) -> tuple[float, ...]:
+        return shrunk_thresholds(labels, values, params.au_thresholds, params.au_prior_frames)
+
+    weights = best_weights(lambda w: judge(w, 0), len(scores), params.weight_step)
     windows = sorted(params.half_windows_frames) if timeline.timed else [0]
-    half_window = max(windows, key=lambda h: data.score(data.values(weights, h))) if len(windows) > 1 else windows[0]
-    return Fitted(weights, half_window, data.thresholds(data.values(weights, half_window)))
-
-
-def fit_weights(data: _Task) -> Weights:
-    """The best mix of members where mixing pays on recordings that it was not fitted on, else the best member alone.
-
-    The mix is fitted on the other folds and so is the choice of a member; what each then scores over all folds decides,
-    and a tie is the member's. One recording alone shows nothing.
-    """
-    members, step = len(data.scores), data.params.weight_step
-    mix = best_weights(data.judge, members, step)
-    if max(mix) == 1:
-        return mix
-    folds = fold_of(data.timeline.groups, data.params.folds, data.params.seed)
-    if len(np.unique(folds)) > 1:
-        mixed = _over_folds(data, folds, lambda part: best_weights(part.judge, members, step))
-        if mixed > _over_folds(data, folds, best_member):
-            return mix
-    return best_member(data)
-
-
-def best_member(data: _Task) -> Weights:
-    """All weight on the member that scores best alone."""
-    return max(convex_weights(len(data.scores), 1.0), key=data.judge)
-
-
-def _over_folds(data: _Task, folds: np.ndarray, choose: Callable[[_Task], Weights]) -> float:
-    """The score over all rows of weights that were each chosen without a row's fold."""
-    decided = np.zeros((len(folds), data.scores[0].shape[1]))
-    for number in np.unique(folds):
-        outside, inside = data.take(np.flatnonzero(folds != number)), np.flatnonzero(folds == number)
-        weights = choose(outside)
-        values, limits = data.take(inside).values(weights), outside.thresholds(outside.values(weights))
-        decided[inside] = values if data.task != "aus" else values >= np.array(limits)
-    return data.score(decided, (THRESHOLD,) * decided.shape[1] if data.task == "aus" else None)
+    half_window = max(windows, key=lambda h: judge(weights, h)) if len(windows) > 1 else windows[0]
+    thresholds: tuple[float, ...] = ()
+    if task == "aus":
+        values = _smoothed(timeline, combine(scores, weights), half_window)
+        thresholds = unit_thresholds(values)
+    return Fitted(weights, half_window, thresholds)
 
 
 def fit_track(

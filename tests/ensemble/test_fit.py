@@ -27,7 +27,8 @@ FRAMES = 40
 
 @pytest.fixture(scope="module")
 def params(root) -> Ensemble:
-    update = {"weight_step": 0.25, "half_windows_frames": [0, 1, 3, 6], "au_thresholds": [0.3, 0.5, 0.7]}
+    update: dict = {"weight_step": 0.25, "half_windows_frames": [0, 1, 3, 6]}
+    update |= {"au_thresholds": [0.3, 0.5, 0.7], "au_prior_frames": 0.0}
     return load_params(root / "params.yaml").ensemble.model_copy(update=update)
 
 
@@ -232,31 +233,7 @@ def test_one_group_alone_is_fitted_on_itself(params):
     assert np.allclose(inner_fold_decisions("va", axis, [{"va": truth}], {"va": truth}, params)["va"], truth)
 
 
-# --- a mix has to pay, a threshold needs frames ----------------------------------------------------------------------
-
-
-def test_a_mix_that_pays_only_where_it_was_fitted_leaves_the_best_member_alone(axis, params):
-    """Members of equal noise are as good alone: what a grid gains on a few recordings is chance."""
-    plain = params.model_copy(update={"half_windows_frames": [0], "weight_step": 0.1})
-    alone, best = 0, 0
-    for seed in range(6):
-        generator = np.random.default_rng(seed)
-        truth = slow_truth(seed)
-        shared = truth + generator.normal(0, 0.5, truth.shape)
-        members = [{"va": shared + generator.normal(0, 0.02, truth.shape)} for _ in range(2)]
-        weights = fit_track("va", axis, members, {"va": truth}, plain)["va"].weights
-        alone += max(weights) == 1
-        singles = [official_score("va", {"va": truth}, decide(member))["score"] for member in members]
-        best += max(weights) < 1 or weights[int(np.argmax(singles))] == 1
-    assert alone >= 2 and best == 6
-
-
-def test_one_recording_shows_no_gain_of_mixing(axis, params):
-    generator, rows = np.random.default_rng(0), np.arange(FRAMES)
-    truth = slow_truth()[rows]
-    members = [{"va": truth + generator.normal(0, 0.5, truth.shape)} for _ in range(2)]
-    plain = params.model_copy(update={"half_windows_frames": [0]})
-    assert max(fit_track("va", axis.take(rows), members, {"va": truth}, plain)["va"].weights) == 1
+# --- a threshold needs frames ----------------------------------------------------------------------------------------
 
 
 def test_thresholds_of_rare_units_are_drawn_to_the_common_one():

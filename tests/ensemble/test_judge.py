@@ -126,3 +126,21 @@ def test_the_report_joins_by_key_too(track):
     moved = TrackPage("expr")
     by_image = dict(zip(page.axis["image"].to_pylist(), before, strict=True))
     assert dict(zip(moved.axis["image"].to_pylist(), moved.labels["expression"].tolist(), strict=True)) == by_image
+
+
+@pytest.mark.parametrize(("errors", "chosen"), [("of one's own", "mix"), ("shared", "one")])
+def test_a_mix_that_is_not_above_its_best_member_is_not_chosen(root, errors, chosen):
+    rows = 240
+    generator = np.random.default_rng(0)
+    truth, names = np.arange(rows) % 8, np.repeat([f"v{number}" for number in range(12)], 20)
+    first, second = (1.6 * np.eye(8)[truth] + generator.normal(0, 0.9, (rows, 8)) for _ in range(2))
+    members = [{"expression": first}, {"expression": second if errors != "shared" else first - 2 * np.eye(8)[truth]}]
+    given = load_params(root / "params.yaml").ensemble
+    settings = given.model_copy(update={"bootstrap_draws": 5, "members": {"expr": list(MEMBERS)}})
+    axis = Timeline(names, np.tile(np.arange(20), 12), names)
+    fitted, metrics = judge("expr", axis, members, {"expression": truth}, settings)
+    best = max(metrics["members"].values())
+    assert metrics["chosen"] == chosen and metrics["score"] == max(metrics["mixed"], best)
+    assert (metrics["mixed"] > best) == (chosen == "mix") == (max(fitted["expression"].weights) < 1)
+    assert metrics["gain_over_best_member"]["difference"] == pytest.approx(metrics["mixed"] - best)
+    assert sum(fitted["expression"].weights) == pytest.approx(1) and len(fitted["expression"].weights) == 2
