@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.run.parallel import available_cores
 
+CPUINFO = Path("/", "proc", "cpuinfo")
 NUMERIC = ("torch", "torchvision", "timm", "numpy", "scipy", "onnxruntime", "opencv-python", "pyarrow")
 # Instructions by which torch, numpy and their BLAS choose their code.
 CHOOSING = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -53,9 +54,9 @@ def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty where there is none."""
+    """The first processor that the kernel tells of; empty where there is none."""
     try:
-        block = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        block = CPUINFO.read_text().split("\n\n")[0]
     except OSError:
         return {}
     pairs = (line.partition(":") for line in block.splitlines())
