@@ -15,6 +15,7 @@ from pipeline.audit.check.weights import check_weights
 from pipeline.audit.edition import EDITIONS, latest
 from pipeline.audit.locks import Item
 from pipeline.core.parquet import write_parquet
+from pipeline.release import pack
 from pipeline.retrain.git import commit, git
 from tests.audit.handmade import Project, found
 
@@ -194,3 +195,22 @@ def test_a_test_file_under_another_name(tmp_path: Path, name: str) -> None:
     files = {"train.mp4": b"1", "test.mp4": b"2", "pool/p.jpg": b"3"} | {name: b"2"}
     (text,) = found(check_people(people_project(tmp_path, "a", "t", files).case("submit@va")), "broken")
     assert text == f"{name} has the bytes of test.mp4: a test item among the training inputs"
+
+
+@pytest.mark.parametrize(("pool", "said"), [(b"3", "verified"), (b"2", "broken")])
+def test_a_test_file_in_a_packed_release(tmp_path: Path, pool: bytes, said: str) -> None:
+    root = tmp_path / "pack"
+    for name, data in (("train.mp4", b"1"), ("test.mp4", b"2")):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(data)
+    shard = pack.shard_path("pool", 0)
+    rows, size = pack.write_shard(root / shard, "pool", [("p.jpg", pool)])
+    sources = [
+        pack.Source(n, 1, hashlib.sha256((root / n).read_bytes()).hexdigest()) for n in ("train.mp4", "test.mp4")
+    ]
+    pack.write_listing(root, [pack.Shard("pool", shard, rows, size)], sources)
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    case = people_project(tmp_path, "a", "t", files).case("submit@va")
+    (text,) = [claim.text for claim in check_people(case) if claim.verdict == said and "bytes" in claim.text]
+    assert ("pool/p.jpg has the bytes of test.mp4" in text) == (said == "broken")
+    assert said == "broken" or text == "none of 1 test files has the bytes of one of 2 trained on"

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pipeline.abaw.names import base_video, side
 from pipeline.abaw.tracks import TRACKS
 from pipeline.audit.case import Case
+from pipeline.audit.check.packed import is_packed, packed_files
 from pipeline.audit.claims import Claim, broken, some, unchecked, verified
 from pipeline.audit.lineage import is_below
 from pipeline.core.parquet import read_parquet
@@ -106,16 +107,16 @@ def _bytes(case: Case, about: str, template: pa.Table, media: pa.Table, splits: 
     """No file of the test set among the files that were trained on, whatever their names."""
     root, files = _release(case)
     if not files:
-        return unchecked(
-            about, "people", f"what {root or 'the release'} holds is not known here: compared by name only"
-        )
+        text = f"what {root or 'the release'} holds is not known here: compared by name only"
+        return unchecked(about, "people", text)
     tests, trained = _videos(template), _trained(case, splits)
     own = [row for row in media.to_pylist() if row["dataset"] == TRACKS[case.track].dataset and row["video"] in tests]
     other = [row for row in media.to_pylist() if _is_trained(trained, row)]
     test = _files_of(own, files)
-    train = {md5: path for md5, path in _files_of(other, files).items() if path not in test.values()}
+    own_paths = set(test.values())
+    train = {digest: path for digest, path in _files_of(other, files).items() if path not in own_paths}
     if not test:
-        return unchecked(about, "people", f"{root} is packed: its files are compared by name only")
+        return unchecked(about, "people", f"no file of the test set is among those of {root}: compared by name only")
     both = [f"{train[md5]} has the bytes of {test[md5]}" for md5 in sorted(test.keys() & train.keys())]
     if both:
         return broken(about, "people", f"{some(both)}: a test item among the training inputs")
@@ -123,10 +124,12 @@ def _bytes(case: Case, about: str, template: pa.Table, media: pa.Table, splits: 
 
 
 def _release(case: Case) -> tuple[str, dict[str, str]]:
-    """The folder of the release, and md5 of each of its files by the path in it."""
+    """The folder of the release, and a digest of each of its files by the path in it; none where they are not known."""
     root = next((p["data"]["root"] for s in case.stages for p in s.params.values() if "root" in p.get("data", {})), "")
     item = case.out(root)
     listing = case.objects.listing(item) if item and item.is_folder else None
+    if listing and is_packed(listing):
+        return root, packed_files(case, root, listing) or {}
     return root, listing or {}
 
 
@@ -154,11 +157,11 @@ def _is_trained(trained: dict[str, set[str] | None], row: dict[str, Any]) -> boo
 
 
 def _files_of(media: list[dict[str, Any]], files: dict[str, str]) -> dict[str, str]:
-    """Paths of the files that media rows name, themselves or by their folder, by md5."""
+    """Paths of the files that media rows name, themselves or by their folder, by their digest."""
     places = {path for row in media for path in row["paths"]}
     found = {}
-    for name, md5 in files.items():
+    for name, digest in files.items():
         parts = name.split("/")
         if any("/".join(parts[:depth]) in places for depth in range(1, len(parts) + 1)):
-            found[md5] = name
+            found[digest] = name
     return found
