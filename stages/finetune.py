@@ -3,7 +3,7 @@
 What is trained stands in params.yaml, `graph.trainings.<name>`: the system (`pipeline/systems/<system>.py`, read that
 next), the track, and all that it may read. Writes `artifacts/systems/<track>/<member>/`: weights.safetensors,
 validation.parquet, test.parquet, metrics.json, curve.csv. Run it with `dvc repro finetune@<name>` or `python -m
-stages.finetune <name>`. A killed run goes on from its last checkpoint.
+stages.finetune <name>`. A killed run goes on from its last checkpoint, a finished one predicts a new test list with it.
 """
 
 import sys
@@ -22,9 +22,10 @@ from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
 from pipeline.systems.named import system_module
 from pipeline.train.budget import stretched
-from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.checkpoint import keep_finished
 from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, Job, fit, seed_weights, verdict, write_results
+from pipeline.train.inputs import training_inputs
 
 
 def finetune(name: str) -> None:
@@ -51,12 +52,12 @@ def finetune(name: str) -> None:
         made = system.recipe(settings, job)
         if training.start:
             load_weights(made.module, Path(training.start), name)
-        folder = training_folder(stage, logged, stage_deps(stage))
+        folder = training_folder(stage, logged, training_inputs(stage_deps(stage), track))
         module, loop = fit(f"finetune {name}", made, common, folder, run.log)
         out = SYSTEMS / track.name / training.member
         with atomic_dir(out) as target:
             metrics = write_results(target, made, module, loop)
-        drop_checkpoints(folder.parent)
+        keep_finished(folder)
         run.log({"validation_score": metrics["score"]})
         run.artifact(out)
         print(f"finetune {name}: {verdict(metrics)}")

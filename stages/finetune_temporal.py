@@ -19,9 +19,10 @@ from pipeline.run.tracking import stage_run
 from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe
 from pipeline.tables.features import Features
 from pipeline.train.budget import stretched
-from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.checkpoint import keep_finished
 from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, fit, seed_weights, verdict, write_results
+from pipeline.train.inputs import training_inputs
 
 MEMBER = "feedback"
 
@@ -37,12 +38,12 @@ def finetune_temporal(track: str) -> None:
         features = Features(FEATURES / line.features / trained_track(track).dataset)
         seed_weights(settings)
         made = temporal_recipe(SequenceData(track, temporal, features))
-        folder = training_folder(stage, logged, stage_deps(stage))
+        folder = training_folder(stage, logged, training_inputs(stage_deps(stage), trained_track(track)))
         module, loop = fit(stage, made, settings, folder, run.log)
         out = SYSTEMS / track / MEMBER
         with atomic_dir(out) as target:
             metrics = write_results(target, made, module, loop)
-        drop_checkpoints(folder.parent)
+        keep_finished(folder)
         run.log({"validation_score": metrics["score"]})
         run.artifact(out)
         print(f"{stage}: {verdict(metrics)}")

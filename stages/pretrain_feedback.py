@@ -23,9 +23,10 @@ from pipeline.run.tracking import stage_run
 from pipeline.systems.feedback import STUDENT, Spatial, pair_recipe
 from pipeline.tables.curves import write_curve
 from pipeline.train.budget import stretched
-from pipeline.train.checkpoint import drop_checkpoints
+from pipeline.train.checkpoint import keep_finished
 from pipeline.train.data import training_rows
 from pipeline.train.fit import Finetune, Job, best_scores, fit, seed_weights, validation_score
+from pipeline.train.inputs import training_inputs
 
 
 def pretrain_feedback(track: str) -> None:
@@ -40,7 +41,7 @@ def pretrain_feedback(track: str) -> None:
         needs = Needs.of(f"graph.feedback.{track}", line.needs)
         seed_weights(settings)
         made = pair_recipe(spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch))
-        folder = training_folder(stage, logged, stage_deps(stage))
+        folder = training_folder(stage, logged, training_inputs(stage_deps(stage), trained_track(track)))
         system, loop = fit(stage, made, settings, folder, run.log)
         metrics = validation_score(made, best_scores(made, system))
         metrics |= {"without": list(made.without)} if made.without else {}
@@ -48,7 +49,7 @@ def pretrain_feedback(track: str) -> None:
             save_tensors(out / STUDENT, cast(Feedback, system).student.state_dict())
             write_curve(out / "curve.csv", loop.history)
             write_json(out / "metrics.json", metrics)
-        drop_checkpoints(folder.parent)
+        keep_finished(folder)
         run.log({"validation_score": metrics["score"]})
         run.artifact(FEEDBACK / track)
         print(f"{stage}: the student's validation score, frame by frame, is {metrics['score']:.3f}")

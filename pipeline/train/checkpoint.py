@@ -51,8 +51,12 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     save_tensors(path, tensors)
     atomic_write_text(path.with_suffix(".json"), json.dumps({"step": step, "sha256": file_digest(path), "meta": meta}))
     for old in sorted(folder.glob("*.json"))[:-KEEP]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+        _drop(old)
+
+
+def _drop(sealed: Path) -> None:
+    sealed.unlink()
+    sealed.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
@@ -71,3 +75,12 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any
 def drop_checkpoints(folder: Path) -> None:
     """Forget a finished run's checkpoints."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_finished(folder: Path) -> None:
+    """Of a stage's trainings keep the one in `folder`, by its last checkpoint; the others cannot be gone on with."""
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other)
+    for old in sorted(folder.glob("*.json"))[:-1]:
+        _drop(old)

@@ -80,6 +80,7 @@ def train(run: Loop) -> Trainee:
     limit_threads()
     keep_freed_memory()
     state = _State(run)
+    run.log({"resumed_at_step": state.step}, state.step)
     began = time.monotonic()
     progress = Progress(run.name, run.optimise.steps, "steps", done=state.step)
     with contextlib.closing(state.batches), progress:
