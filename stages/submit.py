@@ -1,8 +1,9 @@
 """Write a track's submission in the exact official form and refuse to publish one that the checker faults.
 
 Reads the ensemble's test predictions and the official template; writes `submissions/<track>/`: the file to upload and
-filled.json, the rows whose frame showed no face and that were filled from their neighbours. Run it with
-`dvc repro submit@<track>` or `python -m stages.submit <track>`.
+filled.json, the rows whose frame showed no face and that were filled from their neighbours. A video without any face
+has the neutral answer: the ensemble's class 0, no AU, valence and arousal 0; a template without rows gives its header
+alone; both are warned of. Run it with `dvc repro submit@<track>` or `python -m stages.submit <track>`.
 """
 
 import sys
@@ -43,6 +44,9 @@ def submit(name: str) -> None:
         run.log({"rows": len(table), "filled": len(filled)})
         run.artifact(SUBMISSIONS / name)
         print(f"submit {name}: {SUBMISSIONS / name / settings.file_name}, {len(table)} rows ({len(filled)} filled)")
+        if len(filled) == len(table):
+            what = "the template has no rows" if not len(table) else "no row shows a face, all have the neutral answer"
+            print(f"warning: submit {name}: {what}", file=sys.stderr)
 
 
 if __name__ == "__main__":

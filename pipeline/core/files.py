@@ -1,13 +1,15 @@
 """Files: what they are by their suffix, their digests, and publishing: an output is complete or absent.
 
 Write beside the target, fsync, then `os.replace`: the pattern of timm's checkpoint saver, for files and for
-directories.
+directories. What a killed process left beside its target (`.NAME.tmp-PID`) goes when somebody next writes there.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from pipeline.core.errors import MienError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+LEFTOVER = re.compile(r"\..+\.tmp-(\d+)")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
@@ -66,11 +69,46 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _beside(target: Path) -> Path:
+    """A temporary path beside `target`, in a folder that is there and free of what killed processes left."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent.resolve(), os.getpid())
+    return target.with_name(f".{target.name}.tmp-{os.getpid()}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _sweep(folder: Path, process: int) -> None:
+    """Remove the temporaries in `folder` whose process lives no more; once a `process`, as a listing takes its time."""
+    for name in os.listdir(folder):
+        match = LEFTOVER.fullmatch(name)
+        if match and not _lives(int(match[1])):
+            _remove(folder / name)
+
+
+def _lives(process: int) -> bool:
+    """Whether there is a process of that id: this one counts, another of its threads may be writing."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder; one that is gone already, or may not be removed, is passed over."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it replaces `target`, on any error it is removed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = _beside(target)
     try:
         yield temporary
         _fsync(temporary)
@@ -98,8 +136,7 @@ def write_json(target: Path, content: Any, sort_keys: bool = False) -> None:
 @contextlib.contextmanager
 def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty directory beside `target`; on success it takes `target`'s place, whatever stood there before."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = _beside(target)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:

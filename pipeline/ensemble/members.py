@@ -41,7 +41,8 @@ def read_members(
     other rows is refused, and so is a folder that is neither a member nor one of `others`: a leaving of former params.
     """
     wanted = {name for names in trainings.values() for name in names} | set(others)
-    strangers = {path.name for path in (SYSTEMS / track).glob("*") if path.is_dir()} - wanted
+    # a dot: what a killed training left, which its next run sweeps
+    strangers = {path.name for path in (SYSTEMS / track).glob("[!.]*") if path.is_dir()} - wanted
     if strangers:
         raise MienError(
             f"{SYSTEMS / track}/{min(strangers)} is no member of this ensemble; delete it or add it to params.yaml"

@@ -73,7 +73,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file, or a part of it, that gave no frames, and why. `whole` tells that nothing of the item could be read."""
+    """A file, or a part of it, that gave no frames or more than its list has, and why.
+
+    `whole` tells that nothing of the item could be read.
+    """
 
     dataset: str
     video: str
@@ -164,12 +167,14 @@ def _extract_video(
 
 
 def _losses(decoded: int, lost: list[int], stated: int, listed: int) -> Iterator[tuple[int, str]]:
-    """What is missing of a video, each with its first frame: frames in it, its end, or what the official list has."""
+    """What is missing of a video, or too much, each with its first frame: frames in it, its end, what its list has."""
     if lost:
         yield lost[0], f"{len(lost)} of {decoded} frames could not be decoded"
     if decoded < max(stated, listed) - SHORT_BY_FRAMES:
         owner = "the container states" if stated >= listed else "the official list has"
         yield decoded + 1, f"{decoded} frames decoded, {owner} {max(stated, listed)}"
+    if listed and decoded > listed + SHORT_BY_FRAMES:
+        yield listed + 1, f"{decoded} frames decoded, {decoded - listed} more than the official list has; all are kept"
 
 
 def _stamp(path: Path) -> int:

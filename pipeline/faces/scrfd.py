@@ -1,9 +1,11 @@
 """insightface's SCRFD detectors, run the fast way: one single-threaded session a process, cheap preprocessing.
 
 The network, its decoding and its suppression are insightface's own; the result is the same to the last bit
-(`bench/detect_align.py` checks it in the run that measures the speed).
+(`bench/detect_align.py` checks it in the run that measures the speed). Where it finds nothing, the picture is looked at
+once more with a margin: a face that fills the picture is larger than any that these networks were trained on.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,9 @@ from insightface.model_zoo.scrfd import SCRFD
 from pipeline.core.errors import MienError
 from pipeline.faces.detections import Detections
 from pipeline.faces.mtcnn import single_thread_session
+
+MARGIN = 0.25  # of each side, on either end
+FILLING = 0.25  # of the picture's area: what a face found with a margin must have at least
 
 
 class FastSCRFD(SCRFD):
@@ -40,7 +45,21 @@ class InsightFace:
         self.model.prepare(0, input_size=(detect_pixels, detect_pixels), det_thresh=score_threshold)
 
     def detect(self, image: np.ndarray) -> Detections:
-        """Find the faces of a BGR uint8 image (H, W, 3)."""
+        """Find the faces of a BGR uint8 image (H, W, 3); where there is none, one that fills it."""
+        found = self._found(image)
+        return found if len(found) else self._filling(image)
+
+    def _filling(self, image: np.ndarray) -> Detections:
+        """Faces that are found in the image with a margin and fill it, in the image's own pixels."""
+        height, width = image.shape[:2]
+        down, right = (max(1, round(side * MARGIN)) for side in (height, width))
+        found = self._found(cv2.copyMakeBorder(image, down, down, right, right, cv2.BORDER_REPLICATE))
+        large = np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1) >= FILLING * height * width
+        corner = np.array([right, down], np.float32)
+        boxes, landmarks = found.boxes[large] - np.tile(corner, 2), found.landmarks[large] - corner
+        return replace(found, boxes=boxes, scores=found.scores[large], landmarks=landmarks)
+
+    def _found(self, image: np.ndarray) -> Detections:
         boxes, landmarks = self.model.detect(image)
         if not len(boxes):
             return Detections.none()

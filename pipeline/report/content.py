@@ -73,7 +73,7 @@ class TrackPage:
     def warnings(self) -> list[str]:
         """Trainings that have learnt nothing, and what others did without."""
         told = []
-        for path in sorted((SYSTEMS / self.name).glob("*/metrics.json")):
+        for path in sorted((SYSTEMS / self.name).glob("[!.]*/metrics.json")):
             metrics = json.loads(path.read_text())
             if not metrics["leaves_baselines"]:
                 told.append(f"{path.parent.name} is no better than a constant or chance")
@@ -113,10 +113,10 @@ def training_pictures(tracks: list[str], shown: Sequence[Path]) -> list[tuple[st
     for track in tracks:
         lines: Lines = {
             path.parent.name: _series(read_curve(path), "score")
-            for path in sorted((SYSTEMS / track).glob("*/curve.csv"))
+            for path in sorted((SYSTEMS / track).glob("[!.]*/curve.csv"))
         }
         pictures.append((f"{track.upper()}: validation score while training", figures.curves(lines, "score")))
-    for path in sorted(PSEUDO.glob("*/thresholds.csv")) if PSEUDO in shown else ():
+    for path in sorted(PSEUDO.glob("[!.]*/thresholds.csv")) if PSEUDO in shown else ():
         history = read_curve(path)
         lines = {name: _series(history, name) for name in (history[0] if history else ()) if name != "step"}
         title = f"Pseudo-labels of {path.parent.name.upper()}: each class's threshold"
@@ -173,7 +173,7 @@ def _liveliest(track: TrackPage) -> str:
 def data_facts(shown: Sequence[Path]) -> dict[str, Any]:
     """The data card, the failures and what the teachers said."""
     failures = read_parquet(FAILURES).to_pylist()
-    told = sorted(PSEUDO.glob("*/metrics.json")) if PSEUDO in shown else []
+    told = sorted(PSEUDO.glob("[!.]*/metrics.json")) if PSEUDO in shown else []
     teachers = {path.parent.name: json.loads(path.read_text()) for path in told}
     return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
 

@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -52,13 +53,25 @@ def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers:
         yield from map(function, tasks)
         return
     # spawn: forked children would inherit the threads of torch, ONNX and MLflow in an unknown state
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         try:
             yield from pool.map(function, tasks)
         except BrokenProcessPool:
             raise MienError(
                 "a worker process died (out of memory?); run again to go on, MIEN_WORKERS=1 needs less"
             ) from None
+
+
+def end_with_parent() -> None:
+    """In a worker: leave as soon as its parent is gone, however that was killed, whatever is being worked on."""
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 def prefetched(items: Iterator[Result]) -> Generator[Result]:

@@ -21,16 +21,18 @@ def predict_images(system: System, images: np.ndarray) -> Tasks:
 def predict_axis(system: System, crops: Crops, places: np.ndarray, pixels: int, batch: int) -> Tasks:
     """Scores (rows, ...) for each row's crop; NaN where a row has none.
 
-    A crop named by several rows is seen once; the next batch is decoded while one is scored.
+    A crop named by several rows is seen once; the next batch is decoded while one is scored. Where no row has a crop, a
+    black picture tells which scores there are.
     """
     limit_threads()
     distinct, back = np.unique(places[places >= 0], return_inverse=True)
     starts = range(0, len(distinct), batch)
     images = (crops.images(distinct[start : start + batch], pixels) for start in starts)
     parts = [predict_images(system, seen) for seen in prefetched(images)]
+    widths = parts[0] if parts else predict_images(system, np.zeros((1, 3, pixels, pixels), np.uint8))
     scores = {}
-    for task in parts[0] if parts else ():
-        values = np.concatenate([part[task] for part in parts])
-        scores[task] = np.full((len(places), values.shape[1]), np.nan, np.float32)
-        scores[task][places >= 0] = values[back]
+    for task, first in widths.items():
+        scores[task] = np.full((len(places), first.shape[1]), np.nan, np.float32)
+        if parts:
+            scores[task][places >= 0] = np.concatenate([part[task] for part in parts])[back]
     return scores

@@ -1,5 +1,8 @@
 """An output is complete or absent: what stands after a failure, and that nothing is left lying about."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,20 @@ def test_leftovers_of_a_killed_process_do_not_leak_into_the_next(tmp_path):
     with atomic_dir(tmp_path / "out") as new:
         (new / "file").write_text("x")
     assert names(tmp_path / "out") == ["file"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_there(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    folder = tmp_path / "systems"
+    (folder / f".vit.tmp-{killed.pid}/deep").mkdir(parents=True)
+    (folder / f".emma.json.tmp-{killed.pid}").write_text("half")
+    kept = [f".vit.tmp-{os.getppid()}", f".dan.tmp-{os.getpid()}", ".notes.tmp-x", ".tmp-7", f"vit.tmp-{killed.pid}"]
+    for name in kept:
+        (folder / name).write_text("of a process that lives, or of somebody else")
+    with atomic_dir(folder / "vit") as new:
+        assert names(folder) == sorted([*kept, new.name])
+    assert names(folder) == sorted([*kept, "vit"])
 
 
 def test_content_digest_sees_names_and_bytes(workspace):

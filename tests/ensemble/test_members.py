@@ -64,6 +64,7 @@ def test_a_fold_that_is_missing_is_told(labels):
 def test_a_training_that_is_no_member_stands_beside_and_a_leaving_is_refused(labels):
     for name in ("one", "two"):
         write_training(name, rows_of(labels, "v"), 0.2)
+    (SYSTEMS / "va/.one.tmp-99").mkdir()  # of a training that was killed while it wrote
     assert len(read_members("va", {"one": ["one"]}, "test", {"two"})[1]) == 1
     with pytest.raises(MienError, match="artifacts/systems/va/two is no member of this ensemble"):
         read_members("va", {"one": ["one"]}, "test")

@@ -64,6 +64,12 @@ def test_frames_after_the_list_are_kept(release, params):
     assert shard.rows == 6 and not shard.failures
 
 
+def test_many_more_frames_than_the_list_has_are_told(release, params):
+    (shard,) = run([video_item("7", "7.avi", 2)], release, params)
+    reason = "6 frames decoded, 4 more than the official list has; all are kept"
+    assert shard.rows == 6 and shard.failures == (Failure("aff-wild2", "7", 3, "7.avi", reason, False),)
+
+
 @pytest.mark.parametrize(("listed", "short"), [(9, False), (10, True)])
 def test_a_video_much_shorter_than_its_list_is_a_failure(release, params, listed, short):
     (shard,) = run([video_item("7", "7.avi", listed)], release, params)

@@ -1,7 +1,12 @@
 """Cores, and items made ahead."""
 
 import os
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +70,36 @@ def test_an_error_comes_when_its_item_is_due():
     assert next(ahead) == 1
     with pytest.raises(MienError, match="no second item"):
         next(ahead)
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed():
+    code = "import time; from pipeline.run.parallel import run_tasks; list(run_tasks(time.sleep, [120, 121], 'sleep'))"
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"MIEN_WORKERS": "2"})
+    try:
+        wait_for(lambda: len(workers_of(parent.pid)) == 2)
+        time.sleep(3)  # they start as interpreters, and sleep a moment later
+        workers = workers_of(parent.pid)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: not any(map(lives, workers)))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Spawned workers among the children of a process; the resource tracker is none."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -36,3 +36,9 @@ def test_predict_axis_keeps_the_order_and_leaves_gaps():
     assert scores[:, 0] == pytest.approx([7, np.nan, 3, 7, 9, np.nan], nan_ok=True)
     assert scores[:, 1] == pytest.approx(-scores[:, 0], nan_ok=True)
     assert system.shown == 3  # a crop named by two rows is seen once
+
+
+@pytest.mark.parametrize("places", [[], [-1, -1, -1]])
+def test_rows_without_any_face_have_columns_and_no_score(places):
+    scores = predict_axis(cast(Any, Brightness()), cast(Any, GreyCrops()), np.array(places, int), 4, batch=2)["va"]
+    assert scores.shape == (len(places), 2) and np.isnan(scores).all()
