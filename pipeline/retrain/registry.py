@@ -84,7 +84,7 @@ def _version(
 
 def bundle(commit: str, track: str, folder: Path, versions: Versions) -> None:
     """All that a track's ensemble needs to predict, as a commit has it; predictions of other people's data are not."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for file in ("params.yaml", "weights.yaml"):
         (folder / file).write_text(text_at(commit, file) or "")
     params = yaml.safe_load(text_at(commit, "params.yaml") or "")
