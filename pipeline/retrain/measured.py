@@ -4,7 +4,6 @@ Of each recording up to `FRAMES` labelled rows are measured, evenly spaced: neig
 count about the same.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.abaw.tracks import TRACKS
-from pipeline.core.errors import MienError
 from pipeline.core.parquet import column_array, read_parquet
 from pipeline.core.paths import FACES, LABELS
 from pipeline.faces.crops import Crops, decode_crops
@@ -187,19 +185,15 @@ def confidence(scores: Tasks) -> dict[str, np.ndarray]:
 
 def scorer_of(track: str, project: Path) -> tuple[Scorer, np.ndarray | float]:
     """A track's ensemble of the project at `project` as a scorer, and its AU thresholds."""
-    from pipeline.core.params import read_section
+    from pipeline.core.params import PARAMS, read_section
     from pipeline.faces.extract import Face
     from pipeline.predict.media import Seen
-    from pipeline.predict.members import load_track, score
+    from pipeline.predict.members import Home, load_track, score
     from pipeline.tables.fitted import thresholds_of
     from pipeline.train.fit import Finetune
 
-    with contextlib.chdir(project):  # members are found from a project's root
-        try:
-            model = load_track(track, TRACKS[track].tasks)
-        except (RuntimeError, KeyError) as error:  # torch's: the weights are of another network
-            raise MienError(f"its weights do not fit this code ({str(error).splitlines()[0][:120]})") from None
-        batch = read_section("finetune", Finetune).evaluate_batch
+    model = load_track(track, TRACKS[track].tasks, Home(project, "the champion"))
+    batch = read_section("finetune", Finetune, project / PARAMS).evaluate_batch
 
     def scored(jpegs: list[bytes], frames: np.ndarray) -> Tasks:
         nowhere = np.zeros(4, np.float32), np.zeros((5, 2), np.float32)

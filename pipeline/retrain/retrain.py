@@ -18,6 +18,7 @@ from pipeline.core.paths import ENSEMBLE, FACES, LABELS, MANIFEST
 from pipeline.core.retrain import Retrain
 from pipeline.retrain import registry, starts
 from pipeline.retrain import worktree as tree
+from pipeline.retrain.bundle import bundle
 from pipeline.retrain.compare import Judged, compare, validation_rows
 from pipeline.retrain.distance import Drift, summary
 from pipeline.retrain.drift import drift_of
@@ -286,7 +287,7 @@ def look_for_drift(track: str, commit: str, home: Path, settings: Retrain, versi
     """What came in, against what the champion of a commit was trained on, whose project is made at `home`."""
     versions.link(commit, FACES.as_posix(), home / FACES, f"{TRACKS[track].dataset}/")
     versions.link(commit, MANIFEST.as_posix(), home / MANIFEST, f"{LABELS.name}/{track}.parquet")
-    return drift_of(track, tree.TREE, home, settings, lambda: registry.bundle(commit, track, home, versions))
+    return drift_of(track, tree.TREE, home, settings, lambda: bundle(commit, track, home, versions))
 
 
 def weighed(verdict: Verdict, faults: list[str], accept_drift: bool) -> Verdict:

@@ -72,3 +72,16 @@ def test_somebodys_word_promotes_it_without_training(story):
     assert git(clone, "rev-parse", "champion/va/2") == before["commit"] and after["branch"] == before["branch"]
     assert len(git(clone, "branch", "--list", "retrain/*").splitlines()) == 1
     assert mien(clone, "retrain", "--if-new-data").stdout.splitlines()[-1] == "nothing new: no run"
+
+
+def test_the_champion_answers_and_says_who_it_is(story):
+    clone, later = story
+    video = next(later.glob("*.mp4"))
+    champion = records(clone)[-1]["champions"]["va"]["commit"]
+    for _ in range(2):
+        told = mien(clone, "predict", str(video), "--output", "predictions.csv").stdout
+        assert f"va's vit, champion/va/2 (mien-va version 2) of commit {champion[:10]}\n" in told
+    assert [path.name for path in (clone / ".mien/retrain/champions").iterdir()] == [f"va-{champion}"]
+    told = mien(clone, "predict", str(video), "--output", "own.csv", "--from", "workspace").stdout
+    assert "va's vit\n" in told
+    assert (clone / "own.csv").read_text() != (clone / "predictions.csv").read_text()
