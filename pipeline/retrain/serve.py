@@ -41,9 +41,16 @@ def serve() -> None:
 
 
 def _trigger() -> None:
+    """Ask for a run; the first look may come before Prefect's server knows the deployment."""
     from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
 
-    run_deployment(f"mien-retrain/{DEPLOYMENT}", timeout=0, as_subflow=False)
+    for _ in range(int(START_SECONDS)):
+        with contextlib.suppress(ObjectNotFound):
+            run_deployment(f"mien-retrain/{DEPLOYMENT}", timeout=0, as_subflow=False)
+            return
+        time.sleep(1)
+    raise MienError("Prefect's server does not know the deployment")
 
 
 @contextlib.contextmanager

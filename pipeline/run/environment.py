@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
+TITLE = "MIEN_FLOW_TITLE"  # what a flow run is for, from whoever starts it
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",

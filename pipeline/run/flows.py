@@ -22,6 +22,8 @@ from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
 from pipeline.run.dag import dvc_command, stage_order, stale_stages
+from pipeline.run.flow_page import Page, own_address, title
+from pipeline.run.tracking import FLOW_PAGE
 
 
 def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
@@ -55,7 +57,7 @@ def repro_stage(stage: str, is_stale: bool, upstream: Sequence[bool]) -> State:
     if not is_stale and not any(upstream):
         return Completed(name="Skipped", message="up to date", data=False)
     command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
-    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or "")})
+    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or ""), FLOW_PAGE: own_address()})
     if code:
         return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
     if "didn't change, skipping" in shown:
@@ -70,10 +72,15 @@ def repro_flow(order: Mapping[str, Sequence[str]], stale: Collection[str]) -> St
     for stage, upstream in order.items():
         submit: Any = repro_stage.submit
         runs[stage] = submit(stage, stage in stale, [runs[name] for name in upstream])
-    for run in runs.values():
+    page, states = Page(len(runs)), {}
+    for stage, run in runs.items():
         run.wait()
+        states[stage] = run.state
         if not run.state.is_completed():
+            page.close(states)
             return Failed(message=run.state.message)
+        page.advance(stage)
+    page.close(states)
     return Completed()
 
 
@@ -89,7 +96,8 @@ def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
         return
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
-        state: Any = repro_flow.with_options(task_runner=runner)(order, stale, return_state=True)
+        named = repro_flow.with_options(task_runner=runner, flow_run_name=title(len(stale), len(order)))
+        state: Any = named(order, stale, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]
