@@ -60,6 +60,7 @@ def summary(drifts: list[Drift]) -> Iterator[str]:
         mine = [drift for drift in drifts if drift.track == track]
         beyond = [drift for drift in mine if drift.is_beyond]
         still_open = [drift.quantity for drift in mine if drift.is_open]
-        told = f"{track}: drift of {mine[0].recordings} new recordings, {len(mine)} quantities: {len(beyond)} beyond"
-        yield f"{told} bounds" + (f"; too few recordings to tell: {', '.join(still_open)}" if still_open else "")
+        counts = f"{len(beyond)} of {len(mine)} quantities beyond bounds"
+        told = f"{track}: drift, new recordings: {mine[0].recordings}; {counts}"
+        yield told + (f"; too few recordings to tell: {', '.join(still_open)}" if still_open else "")
         yield from (f"  {drift.line()}" for drift in beyond)

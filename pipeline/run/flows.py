@@ -22,15 +22,18 @@ from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
 from pipeline.run.dag import dvc_command, stage_order, stale_stages
+from pipeline.run.environment import require_prefect_home
 from pipeline.run.flow_page import Page, own_address, title
 from pipeline.run.tracking import FLOW_PAGE
+
+HINTS = ("To track the changes with git", "git add ", "To enable auto staging", "dvc config core.autostage")
 
 
 def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a command in its own process group and take the whole group down with it on any way out.
 
     A cancel would otherwise reach `dvc` and leave its training process on the GPU. Its standard output is shown as it
-    comes, and given back with the exit code.
+    comes, less DVC's hints after each stage, and all of it is given back with the exit code.
     """
     environment = {**os.environ, **(extra_environment or {})}
     process = subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.PIPE, text=True)
@@ -38,7 +41,8 @@ def run_in_group(command: list[str], extra_environment: dict[str, str] | None = 
     shown = []
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if line.strip() and not line.strip().startswith(HINTS):
+                print(line, end="", flush=True)
             shown.append(line)
         return process.wait(), "".join(shown)
     finally:
@@ -94,6 +98,7 @@ def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
     if not stale:
         print("\n".join(f"{stage}: Skipped, up to date" for stage in order))
         return
+    require_prefect_home()
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
         named = repro_flow.with_options(task_runner=runner, flow_run_name=title(len(stale), len(order)))

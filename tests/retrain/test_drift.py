@@ -188,7 +188,7 @@ def test_history_and_page_tell_drift(workspace):
     record = Record(kind="run", date=now(), commit="a" * 40, branch="retrain/2026-11-26-2", verdicts=[held])
     record = record.model_copy(update={"drift": [BEYOND, OPEN], "told": ["<b>"]})
     assert Record.model_validate_json(record.model_dump_json()) == record
-    assert next(summary(record.drift)).endswith("1 beyond bounds; too few recordings to tell: pitch")
+    assert next(summary(record.drift)).endswith("1 of 2 quantities beyond bounds; too few recordings to tell: pitch")
     assert "  brightness +2.10" in render([record])
     text = rendered(record)
     assert "too few to tell" in text and "&lt;b&gt;" in text and "http" not in text
