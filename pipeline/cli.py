@@ -68,6 +68,13 @@ def _add_predict(subparsers: Any) -> None:
     predict.add_argument("--output", type=Path, default=Path("predictions.csv"), help="a .csv or .parquet file")
     predict.add_argument("--overlay", type=Path, metavar="FOLDER", help="write annotated videos and pictures there")
     predict.add_argument("--crops", action="store_true", help="the pictures are aligned faces: nothing is detected")
+    predict.add_argument(
+        "--from",
+        dest="trained",
+        choices=["champion", "workspace"],
+        default="champion",
+        help="whose ensembles answer: the champions, where `mien retrain` has made some, or what lies here",
+    )
     predict.set_defaults(run=_predict)
 
 
@@ -108,8 +115,10 @@ def _repro(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     from pipeline.predict.command import predict_all
+    from pipeline.retrain.champions import champion_homes
 
-    return predict_all(args.input, args.output, args.overlay, args.crops)
+    homes = champion_homes() if args.trained == "champion" else {}
+    return predict_all(args.input, args.output, args.overlay, args.crops, homes)
 
 
 def _runs(_: argparse.Namespace) -> int:

@@ -5,16 +5,17 @@ says there is none. Faces: `media.py`; scores: `members.py`; rows: `table.py`.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
-from pipeline.core.params import read_section
+from pipeline.core.params import PARAMS, read_section
 from pipeline.faces.detector import DetectAlign
 from pipeline.faces.extract import SHORT_BY_FRAMES
 from pipeline.faces.media import UnreadableMedia, stated_frames
 from pipeline.predict.media import Finder, ReadyCrops, Seen, find_media
-from pipeline.predict.members import SOURCES, TrackModel, load_models, score
+from pipeline.predict.members import SOURCES, Home, TrackModel, load_models, score
 from pipeline.predict.overlay import overlay_picture, overlay_video
 from pipeline.predict.table import Columns, Row, rows_of, write_rows
 from pipeline.train.fit import Finetune
@@ -47,23 +48,39 @@ def loss_of(source: Path, seen: list[Seen]) -> str:
 def tell_sources(models: list[TrackModel]) -> None:
     """Which trained ensemble answers what, and what nobody answers."""
     for model in models:
-        print(f"{', '.join(TASK_WORDS[task] for task in model.fitted)}: {model.track.name}'s {', '.join(model.names)}")
+        told = f"{', '.join(TASK_WORDS[task] for task in model.fitted)}: {model.track.name}'s {', '.join(model.names)}"
+        print(told + (f", {model.home.name}" if model.home.name else ""))
     silent = TASK_WORDS.keys() - {task for model in models for task in model.fitted}
     for task in sorted(silent):
         print(f"{TASK_WORDS[task]}: left out, no {' or '.join(track.upper() for track in SOURCES[task])} is trained")
 
 
-def predict_all(source: Path, output: Path, overlay: Path | None, crops: bool = False) -> int:
-    """Predict every file; unreadable ones are named and make the exit status 1, the others are kept."""
+def detection(models: list[TrackModel]) -> DetectAlign:
+    """How the first model's faces were found; told where another's were found otherwise."""
+    by_track = {m.track.name: read_section("detect_align", DetectAlign, m.home.folder / PARAMS) for m in models}
+    (first, chosen), *others = by_track.items()
+    for track, params in others:
+        if params != chosen:
+            print(f"faces are found as {first} has it in its params; {track} was trained on faces found otherwise")
+    return chosen
+
+
+def predict_all(
+    source: Path, output: Path, overlay: Path | None, crops: bool = False, homes: Mapping[str, Home] | None = None
+) -> int:
+    """Predict every file; unreadable ones are named and make the exit status 1, the others are kept.
+
+    `homes`: where the ensembles of some tracks lie; the others are this project's own.
+    """
     if output.suffix not in (".csv", ".parquet"):
         raise MienError(f"--output {output}: give a .csv or .parquet file", exit_code=2)
     if crops and overlay:
         raise MienError("--overlay draws boxes, which --crops has not; leave out one of them", exit_code=2)
     media = ReadyCrops.sources(source) if crops else find_media(source)
-    models = load_models()
+    models = load_models(homes)
     columns = Columns.of(models)
     tell_sources(models)
-    finder = ReadyCrops() if crops else Finder(read_section("detect_align", DetectAlign))
+    finder = ReadyCrops() if crops else Finder(detection(models))
     batch = read_section("finetune", Finetune).evaluate_batch
     rows: list[Row] = []
     unreadable = 0

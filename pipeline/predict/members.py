@@ -4,7 +4,8 @@ Each task is answered by the best source that is trained: its own track, else MT
 combined and, in videos, smoothed exactly as the submissions were.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,14 @@ class Faces:
 
 
 @dataclass(frozen=True)
+class Home:
+    """A project's root, or a folder laid out like one, that holds a trained ensemble; `name` says what it is."""
+
+    folder: Path = Path()
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class TrackModel:
     """A track's members with their fitted combination for some of its tasks. A member gives scores for faces."""
 
@@ -59,6 +68,7 @@ class TrackModel:
     fitted: dict[str, Fitted]
     names: list[str]
     members: list[Callable[[Faces], Tasks]]
+    home: Home = Home()
 
 
 @dataclass(frozen=True)
@@ -119,16 +129,20 @@ class MeanMember:
         return {task: np.mean([answer[task] for answer in answers], axis=0) for task in answers[0]}
 
 
-def load_models() -> list[TrackModel]:
-    """The trained ensembles that answer some task, each task by the first of its sources that is trained."""
+def load_models(homes: Mapping[str, Home] | None = None) -> list[TrackModel]:
+    """The trained ensembles that answer some task, each task by the first of its sources that is trained.
+
+    `homes`: where a track's ensemble lies, for those that this project's own does not answer for.
+    """
+    homes = homes or {}
     answered: dict[str, list[str]] = {}
     for task, sources in SOURCES.items():
-        track = next((track for track in sources if fitted_path(track).is_file()), None)
+        track = next((track for track in sources if track in homes or fitted_path(track).is_file()), None)
         if track:
             answered.setdefault(track, []).append(task)
     if not answered:
         raise MienError(f"{ENSEMBLE} holds no ensemble: nothing is trained yet; run `make repro` first")
-    return [load_track(track, tasks) for track, tasks in answered.items()]
+    return [load_track(track, tasks, homes.get(track, Home())) for track, tasks in answered.items()]
 
 
 def fitted_path(track: str) -> Path:
@@ -136,15 +150,22 @@ def fitted_path(track: str) -> Path:
     return ENSEMBLE / track / "fitted.json"
 
 
-def load_track(track: str, tasks: Sequence[str]) -> TrackModel:
-    """A track's ensemble, for some of its tasks."""
-    names, fitted = read_fitted(fitted_path(track))
-    trainings = read_section("ensemble", Ensemble).trainings_of(track)
-    members: list[Callable[[Faces], Tasks]] = []
-    for name in names:
-        loaded = [load_member(track, training) for training in trainings.get(name, [name])]
-        members.append(loaded[0] if len(loaded) == 1 else MeanMember(loaded))
-    return TrackModel(TRACKS[track], {task: fitted[task] for task in tasks}, names, members)
+def load_track(track: str, tasks: Sequence[str], home: Home = Home()) -> TrackModel:
+    """A track's ensemble, for some of its tasks; `MienError` where its weights do not fit params and code."""
+    with contextlib.chdir(home.folder):  # params and members are found from a project's root
+        names, fitted = read_fitted(fitted_path(track))
+        trainings = read_section("ensemble", Ensemble).trainings_of(track)
+        try:
+            members = [_joined([load_member(track, one) for one in trainings.get(name, [name])]) for name in names]
+        except (RuntimeError, KeyError) as error:  # torch's and ours, where names or shapes are not the network's
+            told = (str(error) or type(error).__name__).splitlines()[0][:120]
+            mend = "`mien predict --from workspace` leaves it out" if home.name else "`mien repro` trains it anew"
+            raise MienError(f"{home.name or track}: its weights do not fit this code ({told}); {mend}") from None
+    return TrackModel(TRACKS[track], {task: fitted[task] for task in tasks}, names, members, home)
+
+
+def _joined(trainings: list[FrameMember | TasksApart | TemporalMember]) -> Callable[[Faces], Tasks]:
+    return trainings[0] if len(trainings) == 1 else MeanMember(trainings)
 
 
 def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalMember:

@@ -9,6 +9,7 @@ def add_arguments(subparsers: Any) -> None:
     """Their arguments; what they need is imported when they run."""
     retrain = subparsers.add_parser("retrain", help="take in new recordings, train, compare, promote or refuse")
     retrain.add_argument("--if-new-data", action="store_true", help="do nothing where nothing new has arrived")
+    retrain.add_argument("--accept-drift", action="store_true", help="promote though new recordings are unlike the old")
     retrain.set_defaults(run=_retrain)
     serve = subparsers.add_parser("serve", help="retrain by itself: on a schedule, and when recordings arrive")
     serve.set_defaults(run=_serve)
@@ -22,7 +23,7 @@ def add_arguments(subparsers: Any) -> None:
 def _retrain(args: argparse.Namespace) -> int:
     from pipeline.retrain.retrain import retrain
 
-    return retrain(args.if_new_data)
+    return retrain(args.if_new_data, args.accept_drift)
 
 
 def _serve(_: argparse.Namespace) -> int:

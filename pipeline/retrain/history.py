@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_write_text
+from pipeline.retrain.distance import Drift, summary
 from pipeline.retrain.git import git, succeeds
 from pipeline.run.environment import STATE
 
@@ -18,7 +19,10 @@ HISTORY = STATE / "retrain" / "history.jsonl"
 
 
 class Verdict(BaseModel):
-    """How a track's challenger did. `interval` is that of the difference; without a champion there is none."""
+    """How a track's challenger did. `interval` is that of the difference; without a champion there is none.
+
+    `held`: better than the champion, and not promoted because of drift.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,6 +35,7 @@ class Verdict(BaseModel):
     recordings: int
     promoted: bool
     why: str
+    held: bool = False
 
     @classmethod
     def undecided(cls, track: str, promoted: bool, why: str, rows: int = 0, recordings: int = 0) -> "Verdict":
@@ -63,7 +68,8 @@ class Record(BaseModel):
     `arrived`: md5 of each file that came in with it, by its place in the release; `root`, `data`: the release's place
     and digest, and `origin` the place that params.yaml of the user's branch names; `champions`: who they are after it.
     `removed`: md5 of each file that left the release or was replaced, by its place; `told`: what changed, in words;
-    `unpacked`: md5 of each archive that is done, by its name in the inbox.
+    `unpacked`: md5 of each archive that is done, by its name in the inbox. `drift`: how recordings that a champion
+    has not seen differ from its own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -80,6 +86,7 @@ class Record(BaseModel):
     told: list[str] = []
     unpacked: dict[str, str] = {}
     verdicts: list[Verdict] = []
+    drift: list[Drift] = []
     champions: dict[str, Champion] = {}
 
 
@@ -150,6 +157,7 @@ def render(records: list[Record]) -> str:
         lines.append(f"{record.date}  {record.kind:<9}{record.branch or record.commit[:10]}  {_data(record)}".rstrip())
         lines += [f"    {text}" for text in record.told]
         lines += [f"    {verdict_line(verdict)}" for verdict in record.verdicts]
+        lines += [f"    {text}" for text in summary(record.drift)]
         if record.kind != "run":
             lines += [f"    {track}: {c.tag} at {c.commit[:10]}" for track, c in sorted(record.champions.items())]
     return "\n".join(lines) if lines else "no run yet; `mien retrain` makes the first"

@@ -12,10 +12,9 @@ import yaml
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_write_text
-from pipeline.core.params import validated
-from pipeline.core.paths import ENSEMBLE, FEEDBACK, SYSTEMS
-from pipeline.ensemble.fit import Ensemble
-from pipeline.retrain.git import text_at
+from pipeline.core.paths import ENSEMBLE
+from pipeline.retrain.bundle import bundle
+from pipeline.retrain.champions import note_versions
 from pipeline.retrain.history import Record, Verdict
 from pipeline.retrain.versions import Versions
 from pipeline.retrain.worktree import HOME
@@ -48,10 +47,13 @@ def update(records: list[Record], versions: Versions) -> None:
 def _update(record: Record, versions: Versions) -> None:
     delivery = Delivery()
     verdicts = {verdict.track: verdict for verdict in record.verdicts}
+    known = {}
     for track, champion in record.champions.items():
         version = _version(delivery, track, champion.commit, verdicts.get(track), record, versions)
         delivery.client.set_model_version_tag(name(track), version, CHAMPION, champion.tag)
         delivery.client.set_registered_model_alias(name(track), "champion", version)
+        known[track] = champion.commit, version
+    note_versions(known)
     for track, verdict in verdicts.items():
         if not verdict.promoted:
             version = _version(delivery, track, record.commit, verdict, record, versions)
@@ -80,20 +82,6 @@ def _version(
     for key, value in lineage(commit, track, verdict if commit == record.commit else None, versions).items():
         delivery.client.set_model_version_tag(name(track), version, key, value)
     return version
-
-
-def bundle(commit: str, track: str, folder: Path, versions: Versions) -> None:
-    """All that a track's ensemble needs to predict, as a commit has it; predictions of other people's data are not."""
-    folder.mkdir(parents=True)
-    for file in ("params.yaml", "weights.yaml"):
-        (folder / file).write_text(text_at(commit, file) or "")
-    params = yaml.safe_load(text_at(commit, "params.yaml") or "")
-    members = validated(Ensemble, params["ensemble"], "ensemble").trainings_of(track)
-    outs = [ENSEMBLE / track, *(SYSTEMS / track / training for trainings in members.values() for training in trainings)]
-    if track in params["graph"]["feedback"] and "feedback" in members:
-        outs.append(FEEDBACK / track)
-    for out in outs:
-        versions.fetch(commit, out.as_posix(), folder / out, without=".parquet")
 
 
 def lineage(commit: str, track: str, verdict: Verdict | None, versions: Versions) -> dict[str, str]:

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.abaw.tracks import TRACKS
 from pipeline.core.errors import MienError
 from pipeline.core.params import read_section
-from pipeline.core.paths import ENSEMBLE
+from pipeline.core.paths import ENSEMBLE, FACES, LABELS, MANIFEST
 from pipeline.core.retrain import Retrain
 from pipeline.retrain import registry, starts
 from pipeline.retrain import worktree as tree
+from pipeline.retrain.bundle import bundle
 from pipeline.retrain.compare import Judged, compare, validation_rows
+from pipeline.retrain.distance import Drift, summary
+from pipeline.retrain.drift import drift_of
 from pipeline.retrain.git import git, succeeds, text_at
 from pipeline.retrain.held import Held
 from pipeline.retrain.history import (
@@ -35,7 +39,9 @@ from pipeline.retrain.history import (
 )
 from pipeline.retrain.inbox import look, set_aside
 from pipeline.retrain.intake import decide
+from pipeline.retrain.notify import tell, tell_record
 from pipeline.retrain.outcome import Intake, lines
+from pipeline.retrain.page import write_page
 from pipeline.retrain.past import Past
 from pipeline.retrain.unpack import forget, opened, settle
 from pipeline.retrain.versions import Data, Versions
@@ -55,11 +61,22 @@ class Base:
     origin: str
 
 
-def retrain(only_if_new: bool) -> int:
-    """One run, after any other that is at work; returns the exit code."""
+def retrain(only_if_new: bool, accept_drift: bool = False) -> int:
+    """One run, after any other that is at work; returns the exit code.
+
+    `accept_drift`: new recordings that are unlike the champion's keep no challenger from its place.
+    """
     settings = read_section("retrain", Retrain)
     if not succeeds("rev-parse", "--verify", "-q", "HEAD"):
         raise MienError("retraining commits to git, and there is no commit here; `git init`, `git commit`")
+    try:
+        return _alone(settings, only_if_new, accept_drift)
+    except Exception as error:
+        tell(settings.notify, "failure", str(error) or type(error).__name__)
+        raise
+
+
+def _alone(settings: Retrain, only_if_new: bool, accept_drift: bool) -> int:
     with alone(LOCK):
         if tree.remove_leftovers():
             print("a run was killed half-way; its worktree is removed, what it had finished is kept")
@@ -69,10 +86,10 @@ def retrain(only_if_new: bool) -> int:
             mark(records[-1])
         if registry.is_behind(records):
             registry.update(records, versions)
-        return _run(settings, only_if_new, records, versions)
+        return _run(settings, only_if_new, accept_drift, records, versions)
 
 
-def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: Versions) -> int:
+def _run(settings: Retrain, only_if_new: bool, accept_drift: bool, records: list[Record], versions: Versions) -> int:
     base = find_base(records[-1] if records else None)
     data = versions.data(base.data_commit)
     intake = take_in(settings, data, Past.of(records, again=not only_if_new), versions)
@@ -85,13 +102,15 @@ def _run(settings: Retrain, only_if_new: bool, records: list[Record], versions: 
         records = adopt(base, data, versions)
     started = time.monotonic()
     with tree.worktree(base.commit, versions.cache):
-        record = train_and_judge(settings, base, data, intake, records, versions)
+        record = train_and_judge(settings, base, data, intake, records, versions, accept_drift)
         if record is None:
             print("nothing is stale: no commit")
             return 0
     append(record)
     mark(record)
     registry.update([*records, record], versions)
+    tell_record(settings.notify, record)
+    print(f"{write_page(record)}: verdicts and drift")
     print(f"{record.branch}: {record.commit[:10]}, {time.monotonic() - started:.0f} s")
     return 0
 
@@ -133,7 +152,9 @@ def take_in(settings: Retrain, data: Data, past: Past, versions: Versions) -> In
     for line in [*lines({a: f"waits: {reason}" for a, reason in intake.waiting.items()}), *intake.told]:
         print(line)
     aside = {a: f"{why}. Set aside as {set_aside(a, why, Path(settings.set_aside))}" for a, why in intake.bad.items()}
-    print("\n".join(lines(aside)), end="\n" if aside else "")
+    if aside:
+        print("\n".join(lines(aside)))
+        tell(settings.notify, "set_aside", "\n".join(lines(aside)))
     removed = f", {len(intake.removed)} leave the release" if intake.removed else ""
     print(f"inbox: {len(intake.taken)} new files, {intake.known} known, {len(intake.bad)} set aside{removed}")
     return intake
@@ -167,9 +188,18 @@ def tracks_at(commit: str) -> list[str]:
 
 
 def train_and_judge(
-    settings: Retrain, base: Base, data: Data, intake: Intake, records: list[Record], versions: Versions
+    settings: Retrain,
+    base: Base,
+    data: Data,
+    intake: Intake,
+    records: list[Record],
+    versions: Versions,
+    accept_drift: bool,
 ) -> Record | None:
-    """In the worktree: the release grows, the graph runs, challengers meet champions, all is committed."""
+    """In the worktree: the release grows, the graph runs, challengers meet champions, all is committed.
+
+    None where nothing is stale, unless that makes a champion of a challenger whose drift is accepted now.
+    """
     root = data.root if text_at(base.data_commit, f"{data.root}.dvc") else COLLECTED
     if base.data_commit != base.commit and root == data.root:
         tree.carry(base.data_commit, root, base.origin)
@@ -180,20 +210,24 @@ def train_and_judge(
     champions = records[-1].champions
     choose_start(settings, champions, versions)
     tree.reproduce()
-    verdicts = [judge(track, champions.get(track), settings, versions) for track in tracks_at_tree()]
+    judged = [judge(track, champions.get(track), settings, versions, accept_drift) for track in tracks_at_tree()]
+    verdicts = [verdict for verdict, _ in judged]
     arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
     date = now()
     commit = tree.commit_all(kept, message(arrived, intake.told, verdicts))
-    if commit is None:
+    if commit is None and not (accept_drift and any(verdict.promoted for verdict in verdicts)):
         return None
-    for verdict in verdicts:
-        print(verdict_line(verdict))
+    branch = free_branch(date) if commit else records[-1].branch
+    commit = commit or base.commit
+    drift = [found for _, drifts in judged for found in drifts]
+    for line in [*map(verdict_line, verdicts), *summary(drift)]:
+        print(line)
     fresh = {v.track: Champion(tag=next_tag(v.track, records), commit=commit) for v in verdicts if v.promoted}
     return Record(
         kind="run",
         date=date,
         commit=commit,
-        branch=free_branch(date),
+        branch=branch,
         origin=base.origin,
         root=kept,
         data=versions.digest(commit, kept) or "",
@@ -202,6 +236,7 @@ def train_and_judge(
         told=intake.told,
         unpacked=intake.unpacked,
         verdicts=verdicts,
+        drift=drift,
         champions=champions | fresh,
     )
 
@@ -225,15 +260,44 @@ def tracks_at_tree() -> list[str]:
     return list(yaml.safe_load((tree.TREE / "params.yaml").read_text())["graph"]["tracks"])
 
 
-def judge(track: str, champion: Champion | None, settings: Retrain, versions: Versions) -> Verdict:
-    """A track's challenger, in the worktree, against its champion, from DVC's cache."""
+def judge(
+    track: str, champion: Champion | None, settings: Retrain, versions: Versions, accept_drift: bool
+) -> tuple[Verdict, list[Drift]]:
+    """A track's challenger, in the worktree, against its champion, from DVC's cache; and what came in, against what the
+    champion was trained on.
+    """
     if champion is None:
-        return Verdict.undecided(track, True, "the track had no champion")
-    folder = tree.HOME / "champion" / track
-    shutil.rmtree(folder, ignore_errors=True)
-    versions.fetch(champion.commit, f"{ENSEMBLE}/{track}", folder)
-    ours, theirs = (Judged.read(place, track) for place in (tree.TREE / ENSEMBLE / track, folder))
-    return compare(track, validation_rows(tree.TREE, track), ours, theirs, settings)
+        return Verdict.undecided(track, True, "the track had no champion"), []
+    home = tree.HOME / "champion" / track
+    shutil.rmtree(home, ignore_errors=True)
+    versions.fetch(champion.commit, f"{ENSEMBLE}/{track}", home / ENSEMBLE / track)
+    ours, theirs = (Judged.read(root / ENSEMBLE / track, track) for root in (tree.TREE, home))
+    verdict = compare(track, validation_rows(tree.TREE, track), ours, theirs, settings)
+    shutil.rmtree(home)
+    try:
+        drifts = look_for_drift(track, champion.commit, home, settings, versions)
+    except MienError as error:
+        return weighed(verdict, [f"drift cannot be measured ({error})"], accept_drift), []
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return weighed(verdict, [f"drift: {drift.line()}" for drift in drifts if drift.is_beyond], accept_drift), drifts
+
+
+def look_for_drift(track: str, commit: str, home: Path, settings: Retrain, versions: Versions) -> list[Drift]:
+    """What came in, against what the champion of a commit was trained on, whose project is made at `home`."""
+    versions.link(commit, FACES.as_posix(), home / FACES, f"{TRACKS[track].dataset}/")
+    versions.link(commit, MANIFEST.as_posix(), home / MANIFEST, f"{LABELS.name}/{track}.parquet")
+    return drift_of(track, tree.TREE, home, settings, lambda: bundle(commit, track, home, versions))
+
+
+def weighed(verdict: Verdict, faults: list[str], accept_drift: bool) -> Verdict:
+    """A verdict in the light of what is wrong with the new recordings: better or not, it waits for somebody's word."""
+    if not faults or not verdict.promoted:
+        return verdict
+    if accept_drift:
+        return verdict.model_copy(update={"why": f"{verdict.why}; accepted all the same, {'; '.join(faults)}"})
+    why = f"{verdict.why}, but {'; '.join(faults)}; `mien retrain --accept-drift` promotes it"
+    return verdict.model_copy(update={"promoted": False, "held": True, "why": why})
 
 
 def message(arrived: dict[str, str], told: list[str], verdicts: list[Verdict]) -> str:

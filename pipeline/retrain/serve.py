@@ -17,9 +17,10 @@ import httpx
 from pipeline.core.errors import MienError
 from pipeline.core.params import read_section
 from pipeline.core.retrain import Retrain
+from pipeline.core.secrets import redacted
 from pipeline.retrain.watch import watch
 from pipeline.run.command import run_main
-from pipeline.run.environment import STATE
+from pipeline.run.environment import STATE, require_prefect_home
 from pipeline.run.once import alone
 from pipeline.run.supervise import end_tree
 
@@ -41,15 +42,24 @@ def serve() -> None:
 
 
 def _trigger() -> None:
+    """Ask for a run; the first look may come before Prefect's server knows the deployment."""
     from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
 
-    run_deployment(f"mien-retrain/{DEPLOYMENT}", timeout=0, as_subflow=False)
+    for _ in range(int(START_SECONDS)):
+        with contextlib.suppress(ObjectNotFound):
+            run_deployment(f"mien-retrain/{DEPLOYMENT}", timeout=0, as_subflow=False)
+            return
+        time.sleep(1)
+    raise MienError("Prefect's server does not know the deployment")
 
 
 @contextlib.contextmanager
 def _server() -> Iterator[None]:
     """A Prefect server for as long as the block lasts, unless there is one."""
-    if os.environ.get("PREFECT_API_URL"):
+    require_prefect_home()
+    if named := os.environ.get("PREFECT_API_URL"):
+        require_server(named)
         yield
         return
     port = os.environ.get("PREFECT_SERVER_API_PORT", "4200")
@@ -65,6 +75,15 @@ def _server() -> Iterator[None]:
         yield
     finally:
         end_tree(process.pid)
+
+
+def require_server(address: str) -> None:
+    """Refuse a server that the user names and that does not answer."""
+    try:
+        httpx.get(address, timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        told = f"{redacted(address)} cannot be reached ({type(error).__name__})"
+        raise MienError(f"{told}; start it, or unset PREFECT_API_URL for a server of our own") from None
 
 
 def is_healthy(address: str) -> bool:

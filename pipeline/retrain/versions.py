@@ -99,3 +99,12 @@ class Versions:
                 continue
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.place(file), target / name)
+
+    def link(self, commit: str, out: str, target: Path, below: str) -> None:
+        """Symbolic links to the cache in `target`, of the files of a folder whose path in it begins with `below`."""
+        if not self.has(commit, out):
+            raise MienError(f"DVC's cache lacks {out} as it was at {commit[:10]}; `dvc fetch --all-commits` brings it")
+        for name, file in self.files(self.digest(commit, out) or "").items():
+            if name.startswith(below):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                (target / name).symlink_to(self.place(file).resolve())

@@ -24,7 +24,7 @@ from pipeline.retrain.git import commit, git
 from pipeline.retrain.outcome import Intake
 from pipeline.run.command import TOLD
 from pipeline.run.dag import dvc_command
-from pipeline.run.environment import STATE
+from pipeline.run.environment import STATE, TITLE
 from pipeline.run.supervise import end_tree, run_supervised
 
 HOME = STORE / "retrain"
@@ -160,7 +160,8 @@ def reproduce() -> None:
     """Run the graph in the worktree, as the flow of `mien repro`; `MienError` with its message when a stage fails."""
     FAULT.unlink(missing_ok=True)
     os.environ[TOLD] = str(FAULT.resolve())
-    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE)
+    environment = {**os.environ, TITLE: "retrain"}
+    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE, environment)
     del os.environ[TOLD]
     if code > 128:
         raise KeyboardInterrupt

@@ -5,9 +5,13 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from pipeline.core.errors import MienError
+
 STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
+TITLE = "MIEN_FLOW_TITLE"  # what a flow run is for, from whoever starts it
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
@@ -26,6 +30,17 @@ def prepare() -> None:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # its 20 are few on a busy machine
     os.environ.setdefault("PREFECT_HOME", str(STATE.resolve() / "prefect"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{STATE.resolve() / 'mlflow.db'}")
+
+
+def require_prefect_home() -> None:
+    """Refuse a home in which Prefect cannot write; it would tell of it in a hundred lines, and of no mend."""
+    home = Path(os.environ["PREFECT_HOME"]).expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise MienError(f"PREFECT_HOME {home}: {error.strerror}; name a folder that can be written to") from None
 
 
 def git(*arguments: str) -> str:

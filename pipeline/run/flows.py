@@ -22,13 +22,18 @@ from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
 from pipeline.run.dag import dvc_command, stage_order, stale_stages
+from pipeline.run.environment import require_prefect_home
+from pipeline.run.flow_page import Page, own_address, title
+from pipeline.run.tracking import FLOW_PAGE
+
+HINTS = ("To track the changes with git", "git add ", "To enable auto staging", "dvc config core.autostage")
 
 
 def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
     """Run a command in its own process group and take the whole group down with it on any way out.
 
     A cancel would otherwise reach `dvc` and leave its training process on the GPU. Its standard output is shown as it
-    comes, and given back with the exit code.
+    comes, less DVC's hints after each stage, and all of it is given back with the exit code.
     """
     environment = {**os.environ, **(extra_environment or {})}
     process = subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.PIPE, text=True)
@@ -36,7 +41,8 @@ def run_in_group(command: list[str], extra_environment: dict[str, str] | None = 
     shown = []
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if line.strip() and not line.strip().startswith(HINTS):
+                print(line, end="", flush=True)
             shown.append(line)
         return process.wait(), "".join(shown)
     finally:
@@ -55,7 +61,7 @@ def repro_stage(stage: str, is_stale: bool, upstream: Sequence[bool]) -> State:
     if not is_stale and not any(upstream):
         return Completed(name="Skipped", message="up to date", data=False)
     command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
-    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or "")})
+    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or ""), FLOW_PAGE: own_address()})
     if code:
         return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
     if "didn't change, skipping" in shown:
@@ -70,10 +76,15 @@ def repro_flow(order: Mapping[str, Sequence[str]], stale: Collection[str]) -> St
     for stage, upstream in order.items():
         submit: Any = repro_stage.submit
         runs[stage] = submit(stage, stage in stale, [runs[name] for name in upstream])
-    for run in runs.values():
+    page, states = Page(len(runs)), {}
+    for stage, run in runs.items():
         run.wait()
+        states[stage] = run.state
         if not run.state.is_completed():
+            page.close(states)
             return Failed(message=run.state.message)
+        page.advance(stage)
+    page.close(states)
     return Completed()
 
 
@@ -87,9 +98,11 @@ def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
     if not stale:
         print("\n".join(f"{stage}: Skipped, up to date" for stage in order))
         return
+    require_prefect_home()
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
-        state: Any = repro_flow.with_options(task_runner=runner)(order, stale, return_state=True)
+        named = repro_flow.with_options(task_runner=runner, flow_run_name=title(len(stale), len(order)))
+        state: Any = named(order, stale, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]

@@ -28,6 +28,7 @@ from pipeline.run.machine import machine_facts
 from pipeline.run.outputs import written
 
 FLUSH_SECONDS = 5.0
+FLOW_PAGE = "MIEN_FLOW_PAGE"  # the address of the flow run's page, where its server outlives it
 LOCKS = ("dvc.lock", "demo/dvc.lock")  # DVC writes them while it runs: a change of theirs is none of the user's
 
 
@@ -90,6 +91,8 @@ def run_tags(stage: str) -> dict[str, str]:
     tags |= {tag: file_digest(Path(name)) for name, tag in names.items() if Path(name).is_file()}
     if flow := os.environ.get("MIEN_FLOW_RUN"):
         tags["prefect.flow_run"] = flow
+    if page := redacted(os.environ.get(FLOW_PAGE, "")):
+        tags["mlflow.note.content"] = f"A stage of [Prefect's flow run]({page})."  # the description, where links work
     return {key: value for key, value in tags.items() if value}
 
 

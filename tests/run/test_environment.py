@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import MienError
-from pipeline.run.environment import NO_TELEMETRY, prepare
+from pipeline.run.environment import NO_TELEMETRY, prepare, require_prefect_home
 from pipeline.run.mlflow_ui import require_free
 
 
@@ -31,3 +31,13 @@ def test_a_port_that_is_taken_is_told():
         with pytest.raises(MienError, match=rf"127\.0\.0\.1:{port}: .*end what holds it"):
             require_free("127.0.0.1", port)
     require_free("127.0.0.1", port)
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file/home"))
+    with pytest.raises(MienError, match=r"PREFECT_HOME .*/file/home: Not a directory; name a folder that can be"):
+        require_prefect_home()
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "new/home"))
+    require_prefect_home()
+    assert (tmp_path / "new/home").is_dir() and not list((tmp_path / "new/home").iterdir())

@@ -1,5 +1,6 @@
 """In which order the flows run the graph, and what they do when a stage fails."""
 
+import json
 import os
 import re
 import socket
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 from prefect import State
+from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed
 
 from pipeline.core.errors import MienError
+from pipeline.core.files import write_json
 from pipeline.run import flows
 
 GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
@@ -71,8 +74,9 @@ def is_running(pid: int) -> bool:
 
 def test_no_process_outlives_its_stage(tmp_path, capfd):
     pid_file = tmp_path / "pid"
-    command = ["sh", "-c", 'sleep 300 >/dev/null & echo $! > "$PID_FILE"; echo one; echo two; exit 3']
-    assert flows.run_in_group(command, {"PID_FILE": str(pid_file)}) == (3, "one\ntwo\n")
+    told = "echo one; echo; echo '  git add dvc.lock'; echo two; exit 3"
+    command = ["sh", "-c", f'sleep 300 >/dev/null & echo $! > "$PID_FILE"; {told}']
+    assert flows.run_in_group(command, {"PID_FILE": str(pid_file)}) == (3, "one\n\n  git add dvc.lock\ntwo\n")
     assert capfd.readouterr().out == "one\ntwo\n"
     pid = int(pid_file.read_text())
     deadline = time.monotonic() + 20
@@ -142,11 +146,18 @@ def test_flow_under_prefect(workspace, monkeypatch):
     monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: {"up"})
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        pytest.raises(MienError, match=r"stage down failed \(exit 1\)"),
-    ):
-        flows.repro(jobs=2)
+    write_json(Path("artifacts/runs/up/run.json"), {"run_id": "abc", "seconds": 2.5})
+    with prefect_test_harness(server_startup_timeout=120):
+        with pytest.raises(MienError, match=r"stage down failed \(exit 1\)"):
+            flows.repro(jobs=2)
+        with get_client(sync_client=True) as client:
+            (run,) = client.read_flow_runs()
+            shown = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert run.name == "repro: 1 of 4 stages stale"
+    assert shown["progress"].data == 50 and shown["progress"].description == "2 of 4 stages, side the last"
+    up, *_ = rows = json.loads(str(shown["stages"].data))
+    assert up == {"stage": "up", "state": "Completed", "seconds": 2.5, "message": "reproduced", "MLflow run": "abc"}
+    assert [row["state"] for row in rows if row["stage"] in ("side", "down")] == ["Skipped", "Failed"]
     calls = [line.split(":") for line in (workspace / "calls").read_text().splitlines()]
     stages = [arguments.removeprefix("--wait-for-lock repro --single-item ") for arguments, _ in calls]
     assert stages == ["up", "down"]  # `last` needs what failed
