@@ -52,9 +52,15 @@ class Measured:
         return np.array([not self._same(row, other, places.get(name)) for row, name in enumerate(self.names)], bool)
 
     def _same(self, row: int, other: "Measured", place: int | None) -> bool:
-        if place is None or self.sums.keys() != other.sums.keys():
+        if place is None:
             return False
-        return all(np.array_equal(values[row], other.sums[name][place]) for name, values in self.sums.items())
+        names = self.sums.keys() | other.sums.keys()  # what is known of none of a side's recordings has no sums there
+        return all(np.array_equal(self._of(name, row), other._of(name, place)) for name in names)
+
+    def _of(self, name: str, row: int) -> np.ndarray:
+        """A recording's sums of a quantity; nothing where all are zero, as where there are none."""
+        values = self.sums[name][row] if name in self.sums else np.zeros(1)
+        return values if values.any() else np.zeros(1)
 
 
 class Rows:

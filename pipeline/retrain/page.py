@@ -15,8 +15,8 @@ WIDTH, MARGIN = 230.0, 8.0  # of a drawing, in pixels
 
 
 def page_of(record: Record) -> Path:
-    """Where a run's page lies: by the name of its branch."""
-    return PAGES / f"{record.branch.rpartition('/')[2]}.html"
+    """Where a run's page lies: by the name of its branch, or by its day where it made none."""
+    return PAGES / f"{record.branch.rpartition('/')[2] or record.date[:10]}.html"
 
 
 def write_page(record: Record) -> Path:

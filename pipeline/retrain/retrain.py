@@ -49,6 +49,7 @@ from pipeline.run.environment import STATE
 from pipeline.run.once import alone
 
 LOCK = STATE / "retrain" / "lock"
+NOBODY = Champion(tag="", commit="")
 COLLECTED = "data/raw/collected"  # the release that grows, where it was a stage's output before
 
 
@@ -70,13 +71,13 @@ def retrain(only_if_new: bool, accept_drift: bool = False) -> int:
     if not succeeds("rev-parse", "--verify", "-q", "HEAD"):
         raise MienError("retraining commits to git, and there is no commit here; `git init`, `git commit`")
     try:
-        return _alone(settings, only_if_new, accept_drift)
+        return _one_run(settings, only_if_new, accept_drift)
     except Exception as error:
         tell(settings.notify, "failure", str(error) or type(error).__name__)
         raise
 
 
-def _alone(settings: Retrain, only_if_new: bool, accept_drift: bool) -> int:
+def _one_run(settings: Retrain, only_if_new: bool, accept_drift: bool) -> int:
     with alone(LOCK):
         if tree.remove_leftovers():
             print("a run was killed half-way; its worktree is removed, what it had finished is kept")
@@ -215,7 +216,8 @@ def train_and_judge(
     arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
     date = now()
     commit = tree.commit_all(kept, message(arrived, intake.told, verdicts))
-    if commit is None and not (accept_drift and any(verdict.promoted for verdict in verdicts)):
+    waited = any(v.promoted and champions.get(v.track, NOBODY).commit != base.commit for v in verdicts)
+    if commit is None and not (accept_drift and waited):
         return None
     branch = free_branch(date) if commit else records[-1].branch
     commit = commit or base.commit

@@ -1,6 +1,7 @@
 """Drift: distances that are known, intervals that hold what they say, and what comes of a breach."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -148,6 +149,39 @@ def test_a_replaced_or_relabelled_recording_is_new(tmp_path):
     assert replaced.names[replaced.beyond(before)].tolist() == ["3"]
     assert Rows(project(tmp_path / "labels", OLD, valence=-0.5), "va").measured().beyond(before).all()
     assert before.names[before.held_out].tolist() == ["3", "6"]
+
+
+def test_a_quantity_that_only_one_side_knows_makes_nothing_else_new(tmp_path):
+    """A release of crops alone, which have no boxes, gets its first video."""
+    before = Rows(project(tmp_path / "before", OLD), "va").measured()
+    crops = before.sums["face_size"]
+    with_video = Rows(project(tmp_path / "after", OLD | {"20": 100}), "va").measured()
+    with_video.sums["face_size"][with_video.names != "20"] = 0
+    del before.sums["face_size"]
+    assert crops.any() and with_video.names[with_video.beyond(before)].tolist() == ["20"]
+
+
+def test_each_picture_of_lsd_is_a_recording_of_its_own(tmp_path):
+    """One that comes between two others changes their places in the list, and makes neither new."""
+
+    def lsd(root: Path, names: list[str]) -> Measured:
+        jpeg = cv2.imencode(".jpg", np.full((32, 32, 3), 90, np.uint8))[1].tobytes()
+        places = list(enumerate(names, 1))
+        faces = [
+            {"video": "lsd/train/ANGER", "frame": f, "image": name, "found": True, "score": 1.0, "box": [0.0] * 4,
+             "landmarks": [0.0] * 10, "jpeg": jpeg} for f, name in places
+        ]  # fmt: skip
+        labels = [
+            {"split": "train", "video": "lsd/train/ANGER", "base_video": "lsd/train/ANGER", "frame": f,
+             "ordinal": f - 1, "image": name, "expression": 0} for f, name in places
+        ]  # fmt: skip
+        write_parquet(root / FACES / "lsd/one.parquet", pa.Table.from_pylist(faces, FACES_SCHEMA))
+        write_parquet(root / LABELS / "lsd.parquet", pa.Table.from_pylist(labels))
+        return Rows(root, "lsd").measured()
+
+    before, after = lsd(tmp_path / "a", ["1.jpg", "3.jpg"]), lsd(tmp_path / "b", ["1.jpg", "2.jpg", "3.jpg"])
+    assert after.names[after.beyond(before)].tolist() == ["lsd/train/ANGER/2.jpg"]
+    assert "face_size" not in after.sums and "yaw" not in after.sums and "brightness" in after.sums
 
 
 def test_the_champions_answers_are_compared(tmp_path):

@@ -113,7 +113,7 @@ def test_a_failure_is_told_and_raised(workspace, monkeypatch, receiver):
     def fails(*_: object) -> int:
         raise MienError("a stage failed: no space")
 
-    monkeypatch.setattr(retrain, "_alone", fails)
+    monkeypatch.setattr(retrain, "_one_run", fails)
     with pytest.raises(MienError, match="no space"):
         retrain.retrain(only_if_new=True)
     assert receiver.got[0]["event"] == "failure" and "no space" in receiver.got[0]["text"]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
@@ -20,6 +21,7 @@ from pipeline.core.files import write_json
 from pipeline.run import flows
 
 GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
+KINDS = ("flow_runs", "artifacts")
 
 
 class Submitted:
@@ -150,12 +152,12 @@ def test_flow_under_prefect(workspace, monkeypatch):
     with prefect_test_harness(server_startup_timeout=120):
         with pytest.raises(MienError, match=r"stage down failed \(exit 1\)"):
             flows.repro(jobs=2)
-        with get_client(sync_client=True) as client:
-            (run,) = client.read_flow_runs()
-            shown = {artifact.key: artifact for artifact in client.read_artifacts()}
-    assert run.name == "repro: 1 of 4 stages stale"
-    assert shown["progress"].data == 50 and shown["progress"].description == "2 of 4 stages, side the last"
-    up, *_ = rows = json.loads(str(shown["stages"].data))
+        with get_client(sync_client=True) as client:  # its own questions hold nulls, which this server refuses
+            (run,), artifacts = (httpx.post(f"{client.api_url}{what}/filter", json={}).json() for what in KINDS)
+    shown = {artifact["key"]: artifact for artifact in artifacts}
+    assert run["name"] == "repro: 1 of 4 stages stale"
+    assert shown["progress"]["data"] == 50 and shown["progress"]["description"] == "2 of 4 stages, side the last"
+    up, *_ = rows = json.loads(shown["stages"]["data"])
     assert up == {"stage": "up", "state": "Completed", "seconds": 2.5, "message": "reproduced", "MLflow run": "abc"}
     assert [row["state"] for row in rows if row["stage"] in ("side", "down")] == ["Skipped", "Failed"]
     calls = [line.split(":") for line in (workspace / "calls").read_text().splitlines()]
