@@ -67,6 +67,7 @@ def _add_predict(subparsers: Any) -> None:
     predict.add_argument("input", type=Path, metavar="INPUT")
     predict.add_argument("--output", type=Path, default=Path("predictions.csv"), help="a .csv or .parquet file")
     predict.add_argument("--overlay", type=Path, metavar="FOLDER", help="write annotated videos and pictures there")
+    predict.add_argument("--resume", action="store_true", help="go on with the .csv of a run that was stopped")
     predict.add_argument("--crops", action="store_true", help="the pictures are aligned faces: nothing is detected")
     predict.add_argument(
         "--from",
@@ -118,7 +119,7 @@ def _predict(args: argparse.Namespace) -> int:
     from pipeline.retrain.champions import champion_homes
 
     homes = champion_homes() if args.trained == "champion" else {}
-    return predict_all(args.input, args.output, args.overlay, args.crops, homes)
+    return predict_all(args.input, args.output, args.overlay, args.crops, homes, resume=args.resume)
 
 
 def _runs(_: argparse.Namespace) -> int:

@@ -4,9 +4,15 @@ Every frame of a video gets a row, with a face or without; a picture gets a row 
 says there is none. Faces: `media.py`; scores: `members.py`; rows: `table.py`.
 """
 
+import errno
+import os
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import av
+import cv2
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import is_video
@@ -17,9 +23,10 @@ from pipeline.faces.media import UnreadableMedia, stated_frames
 from pipeline.predict.media import Finder, ReadyCrops, Seen, find_media
 from pipeline.predict.members import SOURCES, Home, TrackModel, load_models, score
 from pipeline.predict.overlay import overlay_picture, overlay_video
-from pipeline.predict.table import Columns, Row, rows_of, write_rows
+from pipeline.predict.table import Columns, Row, RowWriter, rows_of
 from pipeline.train.fit import Finetune
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # no fault of a file
 TASK_WORDS = {"expression": "expressions", "aus": "action units", "va": "valence and arousal"}
 
 
@@ -66,14 +73,20 @@ def detection(models: list[TrackModel]) -> DetectAlign:
 
 
 def predict_all(
-    source: Path, output: Path, overlay: Path | None, crops: bool = False, homes: Mapping[str, Home] | None = None
+    source: Path,
+    output: Path,
+    overlay: Path | None,
+    crops: bool = False,
+    homes: Mapping[str, Home] | None = None,
+    *,
+    resume: bool = False,
 ) -> int:
-    """Predict every file; unreadable ones are named and make the exit status 1, the others are kept.
+    """Predict every file; what is unreadable or damaged is named and makes the exit status 1, the others are kept.
 
-    `homes`: where the ensembles of some tracks lie; the others are this project's own.
+    `homes`: where the ensembles of some tracks lie; the others are this project's own. Rows are written file by file;
+    `resume` goes on with the .csv of a run that was stopped.
     """
-    if output.suffix not in (".csv", ".parquet"):
-        raise MienError(f"--output {output}: give a .csv or .parquet file", exit_code=2)
+    check_places(source, output, overlay, resume)
     if crops and overlay:
         raise MienError("--overlay draws boxes, which --crops has not; leave out one of them", exit_code=2)
     media = ReadyCrops.sources(source) if crops else find_media(source)
@@ -82,28 +95,107 @@ def predict_all(
     tell_sources(models)
     finder = ReadyCrops() if crops else Finder(detection(models))
     batch = read_section("finetune", Finetune).evaluate_batch
-    rows: list[Row] = []
-    unreadable = 0
-    for number, path in enumerate(media, 1):
-        try:
-            found, lost = predict_file(path, finder, models, columns, batch)
-        except UnreadableMedia as error:
-            unreadable += 1
-            print(f"{path}: {error}", file=sys.stderr)
-            continue
-        if lost:
-            unreadable += 1
-            print(f"{path}: {lost}", file=sys.stderr)
-        rows += found
-        faces = sum(row["found"] for row in found)
-        frames = len({row["frame"] for row in found})
-        told = f"frames {frames}, faces {faces}, rows without a face {len(found) - faces}"
-        print(f"[{number}/{len(media)}] {path}: {told}", flush=True)
-        if overlay:
-            write = overlay_video if is_video(path.name) else overlay_picture
-            write(path, found, overlay / (path.relative_to(source) if source.is_dir() else path.name))
-    if not rows:
+
+    def predict(path: Path) -> tuple[list[Row], str]:
+        rows, fault = predict_file(path, finder, models, columns, batch)
+        place = path.relative_to(source) if source.is_dir() else path.name
+        lack = overlay_fault(path, rows, overlay / place) if overlay else ""
+        return rows, "; ".join(part for part in (fault, lack) if part)
+
+    writer = RowWriter(output, columns.schema(), resume)
+    faulty = write_all(media, predict, writer)
+    if not writer.count:
         raise MienError(f"{source}: nothing could be decoded")
-    write_rows(rows, columns, output)
-    print(f"{output}: {len(rows)} rows" + (f"; annotated copies in {overlay}" if overlay else ""))
-    return 1 if unreadable else 0
+    told = f"{output}: {writer.count} rows" + (f"; {faulty} of {len(media)} files have faults" if faulty else "")
+    print(told + (f"; annotated copies in {overlay}" if overlay else ""))
+    return 1 if faulty else 0
+
+
+def write_all(media: Sequence[Path], predict: Callable[[Path], tuple[list[Row], str]], writer: RowWriter) -> int:
+    """Predict and write file by file, those that the table has apart; how many of them have a fault.
+
+    However it ends (Ctrl-C, a closed pipe), what was finished is in the table, and what is left is told.
+    """
+    left = deque(path for path in media if path.as_posix() not in writer.done)
+    if writer.done:
+        print(f"{writer.target}: has {len(media) - len(left)} of {len(media)} files, going on with the next")
+    faulty = 0
+    try:
+        while left:
+            place = f"[{len(media) - len(left) + 1}/{len(media)}] {left[0]}"
+            rows, fault = tried(predict, left[0])
+            writer.write(rows)
+            left.popleft()
+            faulty += bool(fault)
+            tell_file(place, rows, fault)
+    except (KeyboardInterrupt, BrokenPipeError):
+        tell_left(list(left), writer)
+        raise
+    finally:
+        writer.close()
+    return faulty
+
+
+def tried(predict: Callable[[Path], tuple[list[Row], str]], path: Path) -> tuple[list[Row], str]:
+    """A file's rows and faults; whatever breaks on it (a decoder, an ONNX session, memory) costs this file alone."""
+    try:
+        return predict(path)
+    except UnreadableMedia as error:
+        return [], str(error)
+    except BrokenPipeError:  # nobody reads what is told
+        raise
+    except Exception as error:
+        if os.environ.get("MIEN_DEBUG") or getattr(error, "errno", None) in DISK_FULL:
+            raise
+        reason = getattr(error, "strerror", None) or str(error).strip() or "no reason given"
+        return [], f"{type(error).__name__}: {reason.splitlines()[0][:200]}"
+
+
+def overlay_fault(source: Path, rows: list[Row], target: Path) -> str:
+    """Write the annotated copy of a file; why there is none, "" where there is."""
+    try:
+        (overlay_video if is_video(source.name) else overlay_picture)(source, rows, target)
+    except (av.FFmpegError, cv2.error) as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise
+        return f"no annotated copy ({str(error).strip().splitlines()[0][:200]})"
+    return ""
+
+
+def tell_file(place: str, rows: list[Row], fault: str) -> None:
+    """A line for a file's rows, and one on standard error for its faults."""
+    if fault:
+        print(f"{place}: {fault}", file=sys.stderr, flush=True)
+    if rows:
+        faces, frames = sum(row["found"] for row in rows), len({row["frame"] for row in rows})
+        print(f"{place}: frames {frames}, faces {faces}, rows without a face {len(rows) - faces}", flush=True)
+
+
+def tell_left(left: list[Path], writer: RowWriter) -> None:
+    """On standard error: what a run that was stopped has not done."""
+    named = ", ".join(str(path) for path in left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    mend = "; --resume goes on" if writer.appends else ""
+    print(f"stopped: {writer.target} has {writer.count} rows; left: {named or 'nothing'}{mend}", file=sys.stderr)
+
+
+def check_places(source: Path, output: Path, overlay: Path | None, resume: bool) -> None:
+    """Refuse what could not be written, before the first frame is decoded."""
+    if output.suffix.lower() not in (".csv", ".parquet") or output.is_dir():
+        raise MienError(f"--output {output}: give a .csv or .parquet file", exit_code=2)
+    if output.exists() and not os.access(output, os.W_OK):
+        raise MienError(f"--output {output}: may not be written; choose another", exit_code=2)
+    if resume and output.suffix.lower() != ".csv":
+        raise MienError("--resume goes on with a .csv; a .parquet is written at the end", exit_code=2)
+    check_folder(output.parent, "--output")
+    if overlay:
+        if overlay.resolve() == source.resolve():
+            raise MienError(f"--overlay {overlay}: holds the pictures themselves; give another folder", exit_code=2)
+        check_folder(overlay, "--overlay")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse a folder that may not be written, or that could not be made."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "may not be written" if there.is_dir() else "is no folder"
+        raise MienError(f"{option}: {there} {why}; choose another", exit_code=2)

@@ -13,7 +13,8 @@ from pipeline.core.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_vid
 from pipeline.faces.detector import DetectAlign, load_detector, verified_digest
 from pipeline.faces.extract import Face, cut_face
 from pipeline.faces.follow import Follower
-from pipeline.faces.media import UnreadableMedia, decode_image, read_frames
+from pipeline.faces.media import Frame, UnreadableMedia, decode_image, read_frames, stated_frames
+from pipeline.run.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Finder:
 
     def _video(self, source: Path) -> Iterator[Seen]:
         follower = Follower(self.params.max_gap_frames)
-        for frame in read_frames(source):
+        for frame in _watched_frames(source):
             face = None
             if frame.image is not None:
                 found = self.detector.detect(frame.image)
@@ -76,6 +77,14 @@ class Finder:
             yield Seen(source, 1, 0.0, int(number), cut_face(image, found, int(number), self.params))
         if not len(found):
             yield Seen(source, 1, 0.0, 0, None)
+
+
+def _watched_frames(source: Path) -> Iterator[Frame]:
+    """The frames of a video, with a bar or, every half minute, a line that tells how far it is."""
+    with Progress(source.name, stated_frames(source), "frames", brief=True) as progress:
+        for frame in read_frames(source):
+            yield frame
+            progress.advance()
 
 
 class ReadyCrops:

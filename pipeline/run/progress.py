@@ -16,11 +16,12 @@ BAR_SECONDS = 0.2
 class Progress:
     """Counts what is done, from any thread, and shows it: a line every tenth of the way or half a minute.
 
-    `done` is what an earlier run had finished: it counts for the way and not for the rate.
+    `done` is what an earlier run had finished: it counts for the way and not for the rate. `brief` work has
+    a line every half minute alone.
     """
 
-    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self.label, self.total, self.unit, self.done = label, total, unit, done
+    def __init__(self, label: str, total: int, unit: str, done: int = 0, brief: bool = False) -> None:
+        self.label, self.total, self.unit, self.done, self.brief = label, total, unit, done, brief
         self._first = self._shown = done
         self._lock = threading.Lock()
         self._started = self._shown_at = time.monotonic()
@@ -59,8 +60,8 @@ class Progress:
     def _is_due(self, now: float) -> bool:
         if self._bar:
             return now - self._shown_at >= BAR_SECONDS or self.done >= self.total
-        tenth = (self.done - self._shown) * 10 >= self.total
-        return tenth or self.done == self.total or now - self._shown_at >= LINE_SECONDS
+        tenth = (self.done - self._shown) * 10 >= self.total or self.done == self.total
+        return (tenth and not self.brief) or now - self._shown_at >= LINE_SECONDS
 
     def _rate(self, now: float) -> float:
         return (self.done - self._first) / max(now - self._started, 1e-9)

@@ -6,7 +6,7 @@ import pyarrow.csv as pacsv
 from pipeline.abaw.tracks import AUS, EXPRESSIONS, LSD_EXPRESSIONS, TRACKS
 from pipeline.predict.media import Seen
 from pipeline.predict.members import TrackModel
-from pipeline.predict.table import Columns, rows_of, write_rows
+from pipeline.predict.table import Columns, RowWriter, rows_of
 from pipeline.tables.fitted import Fitted
 from tests.predict.faces import face_of
 
@@ -24,7 +24,7 @@ def test_lsd_alone_gives_its_six_expressions(tmp_path):
     probabilities = np.full((1, 6), 0.1) + 0.4 * np.eye(6)[[2]]
     rows = rows_of(seen, {"expression": probabilities}, columns)
     assert rows[0]["expression"] == "Fear" and "expression" not in rows[1]
-    write_rows(rows, columns, tmp_path / "out.csv")
+    RowWriter(tmp_path / "out.csv", columns.schema()).write(rows)
     table = pacsv.read_csv(tmp_path / "out.csv")
     assert table.column_names == [*WHOLE, "expression", *(f"p_{name}" for name in LSD_EXPRESSIONS)]
     assert table["found"].to_pylist() == [True, False] and table["p_Fear"].to_pylist() == [0.5, None]
