@@ -167,8 +167,15 @@ def tell_file(place: str, rows: list[Row], fault: str) -> None:
     if fault:
         print(f"{place}: {fault}", file=sys.stderr, flush=True)
     if rows:
-        faces, frames = sum(row["found"] for row in rows), len({row["frame"] for row in rows})
-        print(f"{place}: frames {frames}, faces {faces}, rows without a face {len(rows) - faces}", flush=True)
+        print(f"{place}: {_seen(rows)}", flush=True)
+
+
+def _seen(rows: list[Row]) -> str:
+    """How many faces a picture shows, or how many frames of a video show one."""
+    faces, frames = sum(row["found"] for row in rows), len({row["frame"] for row in rows})
+    if frames > 1:
+        return f"{frames} frames, {faces or 'none'} with a face"
+    return f"{faces} face{'s' * (faces > 1)}" if faces else "no face"
 
 
 def tell_left(left: list[Path], writer: RowWriter) -> None:

@@ -42,6 +42,11 @@ def find_media(source: Path) -> list[Path]:
         known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
         what = "no picture or video in this folder" if source.is_dir() else "not a picture or video"
         raise MienError(f"{source}: {what} ({', '.join(sorted(known))})", exit_code=2)
+    taken = set(found)
+    others = [path for path in inside if path.is_file() and path not in taken]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        print(f"passed over, no pictures or videos: {others[0]}{more}", file=sys.stderr)
     return found
 
 

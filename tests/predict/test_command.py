@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.core.errors import MienError
 from pipeline.faces.media import UnreadableMedia
-from pipeline.predict.command import check_places, write_all
+from pipeline.predict.command import check_places, tell_file, write_all
 from pipeline.predict.media import Seen
 from pipeline.predict.table import Columns, Row, RowWriter, rows_of
 from tests.predict.faces import face_of
@@ -147,3 +147,18 @@ def test_what_may_not_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(MienError, match="may not be written"):
         check_places(Path("in"), tmp_path / "out.csv", None, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [
+        ([(1, True)], "1 face"),
+        ([(1, True), (1, True)], "2 faces"),
+        ([(1, False)], "no face"),
+        ([(1, True), (2, False), (3, True)], "3 frames, 2 with a face"),
+        ([(1, False), (2, False)], "2 frames, none with a face"),
+    ],
+)
+def test_a_line_says_what_was_seen(capsys, frames, told):
+    tell_file("[1/1] x", [{"frame": frame, "found": found} for frame, found in frames], "")
+    assert capsys.readouterr().out == f"[1/1] x: {told}\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import MienError
-from pipeline.predict.media import ReadyCrops
+from pipeline.predict.media import ReadyCrops, find_media
 from tests.mini import grey_jpeg
 
 
@@ -28,6 +28,13 @@ def test_folders_of_frames_are_videos_and_gaps_in_them_have_no_face(tmp_path, ca
     assert "00005.jpg" in capsys.readouterr().err
     (row,) = ReadyCrops().faces(tmp_path / "portrait.png")
     assert row.frame == 1 and row.face
+
+
+def test_what_is_neither_picture_nor_video_is_passed_over_aloud(tmp_path, capsys):
+    for name in ("a.jpg", "b.MP4", "notes.txt", "deep/table.csv"):
+        write(tmp_path / name, b"")
+    assert find_media(tmp_path) == [tmp_path / "a.jpg", tmp_path / "b.MP4"]
+    assert capsys.readouterr().err == f"passed over, no pictures or videos: {tmp_path}/deep/table.csv and 1 more\n"
 
 
 def test_a_folder_without_pictures_is_told(tmp_path):
