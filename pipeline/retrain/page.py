@@ -11,7 +11,7 @@ from pipeline.retrain.history import Record, verdict_line
 from pipeline.run.environment import STATE
 
 PAGES = STATE / "retrain"
-WIDTH, MARGIN = 230.0, 8.0  # of a drawing, in pixels
+WIDTH, MARGIN = 180.0, 8.0  # of a drawing, in pixels
 
 
 def page_of(record: Record) -> Path:
