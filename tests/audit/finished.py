@@ -1,14 +1,16 @@
 """A miniature clone whose AU submission has been made and committed, and what may be done to a copy of it."""
 
+import io
 import sqlite3
 import subprocess
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 from pipeline.audit.audit import check_all, look_up, open_history
 from pipeline.audit.claims import Claim
 from pipeline.audit.locks import Item, Lock, read_lock
 from pipeline.audit.states import WorkingTree
+from pipeline.cli import parser
 from tests.clones import commit, make_clone, run_in
 
 FILE = Path("submissions/au/predictions.txt")
@@ -55,6 +57,15 @@ def database(change: str, *values: str) -> None:
     with closing(sqlite3.connect(".mien/mlflow.db")) as connection:
         assert connection.execute(change, values).rowcount == 1
         connection.commit()
+
+
+def mien(*arguments: str) -> tuple[int, str]:
+    """A command's exit code and what it printed."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        args = parser().parse_args(arguments)
+        code = args.run(args)
+    return code, said.getvalue()
 
 
 def lock() -> Lock:

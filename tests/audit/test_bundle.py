@@ -1,11 +1,9 @@
 """A bundle: the same bytes twice, no face in it, and an audit of its own where it was unpacked."""
 
-import io
 import json
 import shutil
 import zipfile
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,21 +12,11 @@ import pytest
 
 from pipeline.audit.exchange.contents import _holds_bytes
 from pipeline.audit.exchange.package import shows_pictures
-from pipeline.cli import parser
 from pipeline.core.errors import MienError
-from tests.audit.finished import FILE, git
+from tests.audit.finished import FILE, git, mien
 from tests.audit.licensed import committed
 
 SUBMISSION = "submissions/va/predictions.txt"
-
-
-def mien(*arguments: str) -> tuple[int, str]:
-    """A command's exit code and what it printed."""
-    said = io.StringIO()
-    with redirect_stdout(said):
-        args = parser().parse_args(arguments)
-        code = args.run(args)
-    return code, said.getvalue()
 
 
 def claims(*arguments: str) -> dict[tuple[str, str, str], str]:

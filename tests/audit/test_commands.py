@@ -1,30 +1,18 @@
 """What the commands say of an honest run: page, statement, rows, differences, rules."""
 
 import hashlib
-import io
 import json
 import re
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import parser
 from pipeline.core.errors import MienError
-from tests.audit.finished import FILE, STAGE, amend, flip, git, replace
+from tests.audit.finished import FILE, STAGE, amend, flip, git, mien, replace
 from tests.clones import run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-
-
-def mien(*arguments: str) -> tuple[int, str]:
-    """A command's exit code and what it printed."""
-    said = io.StringIO()
-    with redirect_stdout(said):
-        args = parser().parse_args(arguments)
-        code = args.run(args)
-    return code, said.getvalue()
 
 
 def test_the_page_is_one_file_with_every_stage(clone: Path) -> None:
