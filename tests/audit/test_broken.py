@@ -170,6 +170,32 @@ def test_a_digest_of_the_lock_edited_by_hand(clone: Path) -> None:
     assert "artifacts/ensemble/au" in said[STAGE, "run"]
 
 
+def block(text: str, stage: str) -> str:
+    """A stage's lines of a lock."""
+    start = text.index(f"  {stage}:\n")
+    rest = text[start + 1 :].split("\n")
+    end = next((n for n, line in enumerate(rest) if n and line[:3].strip() and line[:2] == "  "), len(rest))
+    return text[start] + "\n".join(rest[:end]) + "\n"
+
+
+def test_a_lock_merged_from_two_branches(clone: Path) -> None:
+    """The ensemble of one and the submission of the other."""
+    ours = Path("dvc.lock").read_text()
+    git("checkout", "-q", "-b", "side")
+    replace(Path("params.yaml"), "half_windows_frames:\n  - 0\n", "half_windows_frames:\n  - 8\n")
+    for stage in ("check_params", "ensemble@au"):
+        run_in(clone, "dvc", "repro", "--single-item", stage)
+    git("commit", "-qam", "smoothed")
+    theirs = Path("dvc.lock").read_text()
+    git("checkout", "-q", "-")
+    assert block(ours, "ensemble@au") != block(theirs, "ensemble@au")
+    Path("dvc.lock").write_text(ours.replace(block(ours, "ensemble@au"), block(theirs, "ensemble@au")))
+    git("commit", "-qam", "merged by hand")
+    said = broken()
+    assert "ensemble.half_windows_frames" in said["ensemble@au", "params"]
+    assert "artifacts/ensemble/au" in said[STAGE, "link"]
+
+
 def test_a_param_of_the_lock_edited_by_hand(clone: Path) -> None:
     replace(Path("dvc.lock"), "weight_step: 0.1", "weight_step: 0.3")
     amend()
