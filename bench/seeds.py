@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.hidden import RESULT as HIDDEN
+from pipeline.audit.objects import cache_folder
 from pipeline.audit.remade import agreement
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
@@ -33,7 +34,7 @@ FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "weights.yaml", "requirements.lo
 
 
 def copy_workspace(target: Path) -> None:
-    """Hard links: stages replace their outputs, they never write into them."""
+    """Hard links: stages replace their outputs, they never write into them. DVC's cache is this workspace's."""
     for name in COPIED:
         shutil.copytree(
             name, target / name, copy_function=_link, ignore=shutil.ignore_patterns("cache", "tmp", "__pycache__")
@@ -41,6 +42,8 @@ def copy_workspace(target: Path) -> None:
     for name in FILES:
         shutil.copyfile(name, target / name)
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+    own = f"[cache]\n    dir = {cache_folder().resolve()}\n"  # what it lacks in a cache, DVC would make again
+    (target / ".dvc/config.local").write_text(own)
 
 
 def _link(source: str, target: str) -> None:
