@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 import yaml
 
 from pipeline.abaw.check.check import check_file
 from pipeline.abaw.names import frame_name
-from pipeline.abaw.tracks import TRACKS
 from pipeline.core.code import ROOT
 from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
 from tests.clones import commit, make_clone, run_in
-from tests.faces.pictures import write_video
 from tests.tiny import TINY_FACE, TINY_PARAMS, TINY_TRAIN, merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -168,32 +165,3 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
         assert "p_Happiness" in (clone / "out.csv").read_text().splitlines()[0]
     assert all(f"<h2>{track.upper()}</h2>" in page for track in names)
     assert "Running stage" not in run_in(clone, "dvc", "repro")
-
-
-def test_test_sets_without_a_face_or_a_row_are_submitted(rendered, tmp_path):
-    clone = make_clone(tmp_path / "clone")
-    release = clone / "data/raw/mine"
-    cut(rendered, release, {"va", "mtl", "lsd"}, pool=False)
-    found = find_release(release)
-    tested = set(Manifest(found).template("va")["base_video"].to_pylist())
-    for path in (found.videos[video] for video in tested):
-        frames = [np.full((96, 128, 3), 90, np.uint8) for _ in read_frames(release / path)]
-        write_video(release / path.with_suffix(".avi"), frames)
-        (release / path).unlink()
-    for track in ("mtl", "lsd"):
-        for path in found.templates[track]:
-            (release / path).write_text(TRACKS[track].header + "\n")
-    run_in(clone, "mien", "init", "data/raw/mine")
-    make_tiny(clone / "params.yaml")
-    commit(clone)
-    run_in(clone, "dvc", "repro")
-    for track in ("va", "mtl", "lsd"):
-        path, template = (
-            clone / f"submissions/{track}/predictions.txt",
-            clone / f"artifacts/manifest/templates/{track}.txt",
-        )
-        assert check_file(path, template) == []
-        rows = path.read_text().splitlines()[1:]
-        filled = json.loads(path.with_name("filled.json").read_text())
-        assert len(rows) == filled["rows"] == filled["filled"] == len(filled["images"])
-        assert bool(rows) == (track == "va") and all(row.endswith(",0.0000,0.0000") for row in rows)
