@@ -25,10 +25,10 @@ from pipeline.run.machine import unlike
 from pipeline.run.tracking import LOCKS
 
 KIND = "rebuild"
-# How far apart two runs may be that differ in chance alone. Scores: over five seeds the demo's trainings spread by up to
-# .077 (docs/benchmarks/ablations.json, dtm on EXPR), so two of them lie within 2 * sqrt(2) times that. A team with more
-# data has smaller differences, and asks for less by `--within`. The other two are floors: a file that decides or scores
-# further away than this is not the same model's, whatever its score.
+# How far apart two runs may be that differ in chance alone. Scores: over five seeds the demo's trainings spread by up
+# to .077 (docs/benchmarks/ablations.json, dtm on EXPR), so two of them lie within 2 * sqrt(2) times that. A team with
+# more data has smaller differences, and asks for less by `--within`. The other two are floors: a file that decides or
+# scores further away than this is not the same model's, whatever its score.
 SCORE_WITHIN = 0.2
 AGREE_ABOVE = 0.5
 SCORES_WITHIN = 0.3
