@@ -106,9 +106,8 @@ def _truncate(path: Path) -> None:
 
 def main() -> int:
     """Run the stage; errors are one line."""
-    if any(
-        os.environ.get(name) != value for name, value in FIXED.items()
-    ):  # numpy and its BLAS read them when they load
+    # numpy and its BLAS read these when they load
+    if any(os.environ.get(name) != value for name, value in FIXED.items()):
         os.execve(sys.executable, [sys.executable, "-m", "demo.generator.synthesize"], os.environ | FIXED)
     _settle_opencv()
     try:

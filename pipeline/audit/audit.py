@@ -16,13 +16,11 @@ from pipeline.audit.check.rules import check_rules
 from pipeline.audit.check.runs import check_runs
 from pipeline.audit.check.weights import check_weights
 from pipeline.audit.claims import Claim, unchecked
-from pipeline.audit.history import History, Hit, chosen
-from pipeline.audit.lineage import is_below
+from pipeline.audit.history import History, Hit, chosen, is_uploaded
 from pipeline.audit.locks import read_lock
 from pipeline.audit.objects import Objects, cache_folder
 from pipeline.audit.states import WorkingTree, git_bytes
 from pipeline.audit.subject import Form, forms
-from pipeline.core.paths import SUBMISSIONS
 
 CHECKS: tuple[Callable[[Case], Iterator[Claim]], ...] = (
     check_commit,
@@ -76,14 +74,10 @@ def look_up(path: Path, history: History) -> Found | None:
     known = [(form, hits) for form in forms(path) if (hits := history.search(form.md5))]
     if not known:
         return None
-    form, hits = min(known, key=lambda one: _far_from_uploaded(one[1][0].item.path))
+    # an archive may hold much else that the chain made
+    form, hits = next((one for one in known if is_uploaded(one[1][0].item.path)), known[0])
     beside = tuple(dict.fromkeys(other.undone for other, told in known if told[0].item != hits[0].item))
     return Found(path, form, hits, case_of(chosen(hits, history.present), history), beside)
-
-
-def _far_from_uploaded(path: str) -> int:
-    """0 for the file that is uploaded: an archive may hold much else that the chain made."""
-    return 0 if is_below(path, SUBMISSIONS.as_posix()) and not path.endswith("filled.json") else 1
 
 
 def case_of(hit: Hit, history: History) -> Case:

@@ -10,13 +10,13 @@ from pipeline.audit.audit import case_of, look_up
 from pipeline.audit.case import Case
 from pipeline.audit.check.code import code_of
 from pipeline.audit.claims import some
-from pipeline.audit.history import History, Hit
+from pipeline.audit.history import History, Hit, is_uploaded
 from pipeline.audit.locks import Lock, Stage, read_lock
 from pipeline.audit.outside import named_weights
 from pipeline.audit.states import Commit, resolved_commit
 from pipeline.audit.tried import try_causes
 from pipeline.core.errors import MienError
-from pipeline.core.paths import ENSEMBLE, SUBMISSIONS
+from pipeline.core.paths import ENSEMBLE
 from pipeline.run.why import compare, differences
 
 SHOWN = 6
@@ -86,7 +86,7 @@ def _commit_side(name: str, lock: Lock, stage: str, history: History) -> Side:
     """What a commit's lock tells of a track."""
     state = Commit(resolved_commit(name))
     outs = lock.stages[stage].outs if stage in lock.stages else ()
-    item = next((o for o in outs if o.path.startswith(f"{SUBMISSIONS}/") and not o.path.endswith("filled.json")), None)
+    item = next((o for o in outs if is_uploaded(o.path)), None)
     if item is None:
         raise MienError(f"{name}: its lock has no submission of {stage}; name another commit")
     case = case_of(Hit(state, (state.name,), lock, stage, item), history)

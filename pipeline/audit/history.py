@@ -119,9 +119,14 @@ class History:
         for _, commits, text in reversed(list(self.everything())):
             for out in _submitted(text):
                 for path, md5 in (self.objects.members(out) or {}).items():
-                    if not path.endswith("filled.json"):
+                    if is_uploaded(path):
                         found.setdefault(md5, (commits, Item(path, md5)))
         return list(found.values())
+
+
+def is_uploaded(path: str) -> bool:
+    """Whether an output is a file to upload, and not what stands beside it."""
+    return is_below(path, SUBMISSIONS.as_posix()) and not path.endswith("filled.json")
 
 
 def _submitted(text: bytes) -> list[Item]:

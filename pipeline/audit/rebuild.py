@@ -7,7 +7,6 @@ from here. It lies in `.work/rebuild/<commit>`; where a rebuild was killed, the 
 import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline.audit.case import Case
 from pipeline.audit.states import git_bytes
 from pipeline.core.errors import MienError
 from pipeline.core.workstore import STORE
-from pipeline.run.dag import dvc_command
+from pipeline.run.dag import run_dvc
 from pipeline.run.supervise import run_supervised
 from pipeline.run.tracking import LOCKS
 
@@ -77,11 +76,14 @@ def _bring_data(case: Case, root: Path) -> None:
         shutil.copyfile(config, root / config)
     cache = case.objects.folder.resolve()
     for name, value in (("cache.dir", str(cache)), ("cache.type", "reflink,hardlink,copy")):
-        _dvc(root, "config", "--local", name, value)
+        run_dvc("config", "--local", name, value, folder=root)
     for path in sorted(case.data):
-        if not _dvc_succeeds(root, "checkout", f"{path}.dvc"):
-            _dvc(root, "pull", f"{path}.dvc")
-    _dvc(root, "config", "--local", "--unset", "cache.dir")  # its own, below `root`, which is still to be renamed
+        try:
+            run_dvc("checkout", f"{path}.dvc", folder=root)
+        except MienError:  # not all of it is in the cache
+            run_dvc("pull", f"{path}.dvc", folder=root)
+    # its own from now on, below `root`, which is still to be renamed
+    run_dvc("config", "--local", "--unset", "cache.dir", folder=root)
 
 
 def _environment(root: Path) -> Path:
@@ -114,14 +116,3 @@ def _threads(case: Case) -> int | None:
     """Threads of the first run, where its stages tell of one number."""
     told = {record["machine"]["threads"] for record in case.runs.values() if record.get("machine")}
     return told.pop() if len(told) == 1 else None
-
-
-def _dvc_succeeds(root: Path, *arguments: str) -> bool:
-    return subprocess.run([dvc_command(), *arguments], cwd=root, capture_output=True).returncode == 0
-
-
-def _dvc(root: Path, *arguments: str) -> None:
-    run = subprocess.run([dvc_command(), *arguments], cwd=root, capture_output=True, text=True)
-    if run.returncode:
-        told = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
-        raise MienError(f"dvc {' '.join(arguments)}: {told[0][:300]}")

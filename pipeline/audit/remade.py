@@ -25,6 +25,7 @@ from pipeline.run.machine import unlike
 from pipeline.run.tracking import LOCKS
 
 KIND = "rebuild"
+METRICS = "metrics.json"
 # How far apart two runs may be that differ in chance alone. Scores: over five seeds the demo's trainings spread by up
 # to .077 (docs/benchmarks/ablations.json, dtm on EXPR), so two of them lie within 2 * sqrt(2) times that. A team with
 # more data has smaller differences, and asks for less by `--within`. The other two are floors: a file that decides or
@@ -96,7 +97,7 @@ def _locked(root: Path) -> dict[str, Any]:
 def _unlike(case: Case, root: Path, made: dict[str, Item]) -> Iterator[Unlike]:
     """Outputs that are not the same, upstream first; records of runs tell of a time and a place, and never are."""
     remade = Objects(root / ".dvc" / "cache")
-    for stage in reversed(_in_order(case)):
+    for stage in _in_order(case):
         for item in case.lock.stages[stage].outs:
             if is_below(item.path, RUNS.as_posix()) or made[item.path].md5 == item.md5:
                 continue
@@ -109,7 +110,7 @@ def _unlike(case: Case, root: Path, made: dict[str, Item]) -> Iterator[Unlike]:
 
 
 def _in_order(case: Case) -> list[str]:
-    """The stages of the case, each before those that it reads from."""
+    """The stages of the case, each after those that it reads from."""
     found: list[str] = []
 
     def visit(name: str) -> None:
@@ -119,14 +120,13 @@ def _in_order(case: Case) -> list[str]:
             found.append(name)
 
     visit(case.hit.stage)
-    return found[::-1]
+    return found
 
 
 def _first(case: Case, root: Path, apart: list[Unlike]) -> Claim:
     """Where the bytes first went apart, and whether the machines explain it."""
     first = apart[0]
-    pairs = [(name, *pair) for name, pair in first.files.items() if pair[0] is not None]
-    much = f"; {pairs[0][0]}: {amount(pairs[0][1], pairs[0][2])}" if pairs and pairs[0][1] else ""
+    much = next((f"; {name}: {amount(old, new)}" for name, (old, new) in first.files.items() if old), "")
     stages = list(dict.fromkeys(one.stage for one in apart))
     text = f"first otherwise: {first.path} of {first.stage}, {len(first.files)} files{much}"
     text += f"; {len(stages)} stages in all: {some(stages)}" if len(stages) > 1 else ""
@@ -150,7 +150,10 @@ def _alike(case: Case, root: Path, data: bytes, within: float) -> Claim:
         rows = agreement(case.track, data, remade)
     except ValueError:
         return broken(case.hit.stage, KIND, "the rebuild's submission has other rows")
-    before, after = _score(case), _rebuilt_score(case, root)
+    folder = ENSEMBLE / case.track
+    item = case.out(folder.as_posix())
+    made = case.objects.within(item, METRICS) if item else None
+    before, after = _score(made) if made else None, _score(root / folder / METRICS)
     scores = f"score on validation {before:.4f}, rebuilt {after:.4f}" if before is not None else "its score is not here"
     text = f"not byte for byte, by decisions and scores: {rows}; {scores}"
     far = [] if before is None or abs(after - before) <= within else [f"scores more than {within:g} apart"]
@@ -161,11 +164,5 @@ def _alike(case: Case, root: Path, data: bytes, within: float) -> Claim:
     return verified(case.hit.stage, KIND, f"{text} (within {within:g})")
 
 
-def _score(case: Case) -> float | None:
-    item = case.out((ENSEMBLE / case.track).as_posix())
-    path = case.objects.within(item, "metrics.json") if item else None
-    return float(json.loads(path.read_text(encoding="utf-8"))["score"]) if path else None
-
-
-def _rebuilt_score(case: Case, root: Path) -> float:
-    return float(json.loads((root / ENSEMBLE / case.track / "metrics.json").read_text(encoding="utf-8"))["score"])
+def _score(metrics: Path) -> float:
+    return float(json.loads(metrics.read_text(encoding="utf-8"))["score"])

@@ -4,6 +4,7 @@ The members' predictions of both are at hand, so an ensemble can be fitted on an
 the first alone, and undone in the second alone; where the two figures are unlike, changes act together.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,11 +45,16 @@ def try_causes(first: Case, second: Case) -> list[str]:
     if ours.rows != theirs.rows or any(not np.array_equal(ours.labels[t], theirs.labels[t]) for t in ours.labels):
         return ["not tried: validation has other rows or labels, so the two scores are of different questions"]
     changes = list(_changes(ours, theirs))
-    start, end = _score(first.track, ours, theirs, []), _score(first.track, ours, theirs, changes)
+
+    @functools.cache
+    def score(made: frozenset[str]) -> float:
+        return _score(first.track, ours, theirs, made)
+
+    every = frozenset(changes)
+    start, end = score(frozenset()), score(every)
     told = []
     for change in changes:
-        alone = _score(first.track, ours, theirs, [change]) - start
-        last = end - _score(first.track, ours, theirs, [other for other in changes if other != change])
+        alone, last = score(frozenset((change,))) - start, end - score(every - {change})
         told.append((max(abs(alone), abs(last)), change, alone, last))
     lines = [
         f"{change}: {alone:+.4f} alone, {last:+.4f} as the last{_why(first, second, change)}"
@@ -85,7 +91,7 @@ def _fitting(side: Ingredients) -> dict:
     return side.settings.model_dump(exclude={"members"})
 
 
-def _score(track: str, ours: Ingredients, theirs: Ingredients, changes: list[str]) -> float:
+def _score(track: str, ours: Ingredients, theirs: Ingredients, changes: frozenset[str]) -> float:
     """The score by inner folds of the first's ensemble with some of the changes made; NaN where no member is left."""
     names = ours.members | theirs.members
     members = {name: (theirs if name in changes else ours).members.get(name) for name in names}

@@ -45,6 +45,7 @@ from pipeline.retrain.page import write_page
 from pipeline.retrain.past import Past
 from pipeline.retrain.unpack import forget, opened, settle
 from pipeline.retrain.versions import Data, Versions
+from pipeline.run.dag import run_dvc
 from pipeline.run.environment import STATE
 from pipeline.run.once import alone
 
@@ -248,7 +249,7 @@ def choose_start(settings: Retrain, champions: dict[str, Champion], versions: Ve
     if settings.start == "scratch":
         starts.clear(tree.TREE)
     elif starts.start_from(champions, versions, tree.TREE):
-        tree.run_dvc("add", starts.START.as_posix(), folder=tree.TREE)
+        run_dvc("add", starts.START.as_posix(), folder=tree.TREE)
 
 
 def left_of(intake: Intake, data: Data) -> dict[str, str]:

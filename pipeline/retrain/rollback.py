@@ -8,7 +8,8 @@ from pipeline.retrain.git import git, succeeds, text_at
 from pipeline.retrain.history import Champion, Record, append, exists, now, read_history
 from pipeline.retrain.retrain import LOCK, root_at
 from pipeline.retrain.versions import Versions
-from pipeline.retrain.worktree import STARTED, run_dvc
+from pipeline.retrain.worktree import STARTED
+from pipeline.run.dag import run_dvc
 from pipeline.run.once import alone
 
 FILES = ("params.yaml", "dvc.lock", "demo/dvc.lock")

@@ -8,7 +8,6 @@ using. Shards that the user's store has are linked in first; a shard is checked 
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipeline.core.workstore import STORE, link
 from pipeline.retrain.git import commit, git
 from pipeline.retrain.outcome import Intake
 from pipeline.run.command import TOLD
-from pipeline.run.dag import dvc_command
+from pipeline.run.dag import run_dvc
 from pipeline.run.environment import STATE, TITLE
 from pipeline.run.supervise import end_tree, run_supervised
 
@@ -85,14 +84,6 @@ def link_shards(source: Path, target: Path) -> int:
             link(file, place / file.name)
         linked += 1
     return linked
-
-
-def run_dvc(*arguments: str, folder: Path | None = None) -> None:
-    """A `dvc` command, shown only where it fails: `MienError` with its first error."""
-    run = subprocess.run([dvc_command(), *arguments], cwd=folder, capture_output=True, text=True)
-    if run.returncode:
-        told = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()
-        raise MienError(f"dvc {arguments[0]}: {(told or ['no message'])[0][:300]}")
 
 
 def carry(commit: str, root: str, origin: str) -> None:

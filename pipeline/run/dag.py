@@ -1,6 +1,7 @@
 """The graph, read from DVC: the only definition of what depends on what."""
 
 import difflib
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,14 @@ from pipeline.core.errors import MienError
 def dvc_command() -> str:
     """The `dvc` of this environment, whatever the shell's PATH says."""
     return str(Path(sys.executable).parent / "dvc")
+
+
+def run_dvc(*arguments: str, folder: Path | None = None) -> None:
+    """A `dvc` command, shown only where it fails: `MienError` with its first error."""
+    run = subprocess.run([dvc_command(), *arguments], cwd=folder, capture_output=True, text=True)
+    if run.returncode:
+        told = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()
+        raise MienError(f"dvc {arguments[0]}: {(told or ['no message'])[0][:300]}")
 
 
 def stage_order(root: Path | None = None, until: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.audit.claims import Claim, broken, some, verified
 from pipeline.audit.exchange.bundle import CODE, COMMIT, EXTERNAL, GIT, LISTS, MANIFEST, OUTPUTS, TREE
 from pipeline.audit.locks import DIRECTORY
+from pipeline.audit.objects import Objects
 from pipeline.audit.states import git_bytes
 from pipeline.core.errors import MienError
 from pipeline.core.files import below, file_digest
@@ -133,7 +134,7 @@ def _fill_cache(root: Path, folder: Path, manifest: dict[str, Any]) -> None:
 
 def _link(path: Path, cache: Path, ending: str) -> None:
     md5 = file_digest(path, "md5") + ending
-    place = cache / "files/md5" / md5[:2] / md5[2:]
+    place = Objects(cache).cached(md5)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
         place.symlink_to(path)
