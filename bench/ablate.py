@@ -19,14 +19,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file
 
-from bench.arms import ARMS, COMPARISONS, CONTROLS, TRAINED, WHOLE, changed, measure
+from bench.afterwards import OWN, fitted_answer
+from bench.arms import ALL_SEEDS, ARMS, COMPARISONS, CONTROLS, TRAINED, WHOLE, changed, measure
 from bench.hidden import truth
 from bench.paired import Answers, paired_difference
 from pipeline.core.code import code_digest
@@ -34,8 +38,10 @@ from pipeline.core.files import write_json
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
 from pipeline.run.tracking import locked_outs
+from pipeline.core.tensors import save_tensors
 from pipeline.settings import Params, load_params
-from pipeline.tables.scores import recordings
+from pipeline.tables.scores import Tasks, recordings, task_arrays
+from pipeline.train.data import judging_rows
 
 STORE = Path(".work/ablations")
 EVERY = ARMS | CONTROLS
@@ -76,6 +82,8 @@ def run(name: str, seed: int, path: Path) -> None:
         for which, several in found.answers.items()
     }
     told = {"arm": name, "seed": seed, "seconds": round(time.monotonic() - began), "validation": found.validation}
+    scores = {f"{side} {task}": v for side, tasks in found.scores.items() for task, v in tasks.items()}
+    save_tensors(path.with_suffix(".safetensors"), {name: torch.from_numpy(v) for name, v in scores.items()})
     write_json(path, told | {"answers": answers})
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
@@ -87,6 +95,10 @@ def read_run(path: Path) -> dict[str, Any]:
         which: [{task: np.array(values) for task, values in decided.items()} for decided in several]
         for which, several in kept["answers"].items()
     }
+    kept["scores"] = {"judged": {}, "test": {}}
+    for name, values in load_file(path.with_suffix(".safetensors")).items():
+        side, task = name.split()
+        kept["scores"][side][task] = values.numpy()
     return kept
 
 
@@ -115,11 +127,26 @@ class Results:
 
     def __init__(self, runs: dict[Run, Path], seeds: list[int]) -> None:
         self.runs = {which: read_run(path) for which, path in runs.items()}
-        self.seeds = seeds
+        self.seeds, self.settings = seeds, load_params().ensemble
 
     def answers(self, name: str, which: str) -> list[Answers]:
-        """One for each seed."""
-        return [self.runs[name, seed]["answers"][which] for seed in self.seeds]
+        """One for each seed, by the run itself or by a rule on its scores (`bench/afterwards.py`)."""
+        runs = [self.runs[name, seed] for seed in self.seeds]
+        if which in runs[0]["answers"]:
+            return [run["answers"][which] for run in runs]
+        sides = [run["scores"] for run in runs]
+        if which == ALL_SEEDS:
+            together = {side: mean_tasks([scores[side] for scores in sides]) for side in sides[0]}
+            return [[self.afterwards(name, OWN, together)]] * len(runs)
+        return [[self.afterwards(name, which, scores)] for scores in sides]
+
+    def afterwards(self, name: str, rule: str, scores: dict[str, Tasks]) -> Tasks:
+        """What a rule makes of scores of both sides."""
+        track = EVERY[name].track
+        labels = read_parquet(LABELS / f"{track}.parquet")
+        judged, test = labels.filter(pa.array(judging_rows(labels, None))), read_parquet(TEMPLATES / f"{track}.parquet")
+        sides = (judged, scores["judged"]), (test, scores["test"])
+        return fitted_answer(rule, track, *sides, task_arrays(track, judged), self.settings)
 
     def row(self, metric: str, one: tuple[str, str], other: tuple[str, str]) -> dict[str, Any]:
         """Two arms compared."""
@@ -139,6 +166,11 @@ class Results:
             "with_scores": [round(score, 4) for score in found.one],
             "without_scores": [round(score, 4) for score in found.other],
         }
+
+
+def mean_tasks(parts: Sequence[Tasks]) -> Tasks:
+    """The mean of several trainings' scores."""
+    return {task: np.mean([part[task] for part in parts], axis=0) for task in parts[0]}
 
 
 def _shown(name: str, which: str) -> str:

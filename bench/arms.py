@@ -1,7 +1,8 @@
 """The arms of the ablation: systems with and without their ideas, and the controls that all of them have to beat.
 
 An arm is trained and judged for one seed by `measure`, which gives decisions on the test list under a name each: what
-the system answers, and whatever else a comparison asks of the same run.
+the system answers, and whatever else a comparison asks of the same run; and the scores behind them, from which
+`bench/afterwards.py` has more.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from bench.afterwards import BY_COLUMN, BY_PRIOR, ONE_HALF, OWN, SHRUNK, SMOOTHED
 from bench.controls import constant_answer, encoder_of, frozen_scores, random_answer
 from bench.jobs import EVERYTHING, recipe
 from models.system import System
@@ -24,9 +26,11 @@ from pipeline.systems.feedback import Settings, student_extractor
 from pipeline.systems.temporal import SequenceData, temporal_recipe
 from pipeline.tables.features import Features
 from pipeline.tables.scores import JUDGING_GRID, Tasks, best_thresholds, decide, fill_missing
+from pipeline.train.data import Axis
 from pipeline.train.fit import Judged, Recipe, best_scores, fit, judge, seed_weights, validation_score
+from pipeline.train.infer import predict_axis
 
-WHOLE, ONE_NETWORK, TEMPORAL = "whole", "one network", "temporal"
+WHOLE, ONE_NETWORK, TEMPORAL, STRAIGHT, ALL_SEEDS = "whole", "one network", "temporal", "not mirrored", "mean of seeds"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ ARMS = {
     "vit, AU": Arm("vit", "au", needs=POOL_AUS),
     "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
     "vit, VA": Arm("vit", "va"),
+    "vit, VA, last weights": Arm("vit", "va", {"train.optimise.ema_decay": 0.0}),
+    "vit, last weights": Arm("vit", "lsd", {"train.optimise.ema_decay": 0.0}),
     "vit, MTL": Arm("vit", "mtl"),
 }
 CONTROLS = {
@@ -90,6 +96,10 @@ TRAINED = [
     *((name, WHOLE) for name in ("dtm", "feedback", "emma", "vit, AU", "vit, VA", "vit, MTL")),
     ("feedback", TEMPORAL),
 ]
+TIMED = [("dtm", "expr"), ("vit, AU", "au"), ("vit, VA", "va"), ("vit, MTL", "mtl"), ("emma", "mtl")]
+FRAME_WISE = [*((name, "lsd") for name in ("dan", "au_cvt", "multitask", "cotex", "vit")), *TIMED]
+EXPRESSIVE = [(name, track) for name, track in FRAME_WISE if track not in ("au", "va")]
+UNITS = [("vit, AU", "au"), ("vit, MTL", "mtl"), ("emma", "mtl")]
 # idea, metric, what stands with and without it: an arm and which of its answers
 FED, UNFED = "feedback", "feedback, none fed back"
 COMPARISONS = [
@@ -113,15 +123,27 @@ COMPARISONS = [
     ("MAE pretraining", "lsd", ("vit", WHOLE), ("vit, random start", WHOLE)),
     ("MAE pretraining, encoder frozen", "lsd", ("frozen MAE, LSD", WHOLE), ("frozen random encoder, LSD", WHOLE)),
     ("supervised pretraining", "lsd", ("vit, supervised start", WHOLE), ("vit, random start", WHOLE)),
+    ("mean of weights (EMA)", "lsd", ("vit", WHOLE), ("vit, last weights", WHOLE)),
+    ("mean of weights (EMA)", "va", ("vit, VA", WHOLE), ("vit, VA, last weights", WHOLE)),
+    *(("face and mirror", track, (name, WHOLE), (name, STRAIGHT)) for name, track in FRAME_WISE),
+    *(("smoothing in time", track, (name, SMOOTHED), (name, OWN)) for name, track in TIMED),
+    *(("a window for each column", track, (name, BY_COLUMN), (name, SMOOTHED)) for name, track in TIMED),
+    *(("scores over the class prior", track, (name, BY_PRIOR), (name, OWN)) for name, track in EXPRESSIVE),
+    *(("AU thresholds fitted", track, (name, OWN), (name, ONE_HALF)) for name, track in UNITS),
+    *(("AU thresholds shrunk", track, (name, SHRUNK), (name, OWN)) for name, track in UNITS),
+    *(("mean of all seeds", track, (name, ALL_SEEDS), (name, OWN)) for name, track in FRAME_WISE),
 ]
 
 
 @dataclass
 class Measured:
-    """A run: its score on validation, and its decisions on the test list by name (`bench/paired.py`: `Answers`)."""
+    """A run: its score on validation, its decisions on the test list by name (`bench/paired.py`: `Answers`), and its
+    scores of the judged rows of validation and of the test list, without gaps.
+    """
 
     validation: float
     answers: dict[str, list[Tasks]]
+    scores: dict[str, Tasks] = field(default_factory=dict)
 
 
 def changed(params: Params, arm: Arm, seed: int) -> Params:
@@ -143,9 +165,14 @@ def decided(data: Judged, judged: Tasks, test: Tasks) -> Tasks:
     """Decisions on the test list, AUs at the thresholds that suit the judged rows of validation best."""
     limits: np.ndarray | float = 0.5
     if "aus" in test:
-        filled = fill_missing(data.judged.table, judged, data.judged.present)["aus"]
+        filled = filled_scores(data.judged, judged)["aus"]
         limits = np.array(best_thresholds(data.validation_labels["aus"], filled, JUDGING_GRID))
-    return decide(fill_missing(data.test.table, test, data.test.present), limits)
+    return decide(filled_scores(data.test, test), limits)
+
+
+def filled_scores(axis: Axis, scores: Tasks) -> Tasks:
+    """Rows without a face have their neighbours' scores."""
+    return fill_missing(axis.table, scores, axis.present)
 
 
 def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Measured:
@@ -155,17 +182,19 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
         answer = constant_answer(arm.track) if arm.control == "constant" else random_answer(arm.track, params)
         return Measured(float("nan"), {WHOLE: [answer]})
     if arm.control:
-        data, judged, test = frozen_scores(arm.track, encoder_of(params, arm.pretrained))
-        score = judge(arm.track, data.judged, data.validation_labels, judged)["score"]
-        return Measured(score, {WHOLE: [decided(data, judged, test)]})
+        seen, judged, test = frozen_scores(arm.track, encoder_of(params, arm.pretrained))
+        score = judge(arm.track, seen.judged, seen.validation_labels, judged)["score"]
+        return Measured(score, {WHOLE: [decided(seen, judged, test)]})
     made, system = trained(arms, name, params, folder)
-    best = best_scores(made, system)
-    answers = {WHOLE: [decided(made.data, best, made.scores(system, made.data.test))]}
+    data, best = made.data, best_scores(made, system)
+    test = made.scores(system, data.test)
+    answers = {WHOLE: [decided(data, best, test)], STRAIGHT: [straight(system, data, params)]}
     if arm.system == "multitask":
         answers[ONE_NETWORK] = single_networks(system, made)
     if arm.system == "feedback":
         answers[TEMPORAL] = [temporal(system, params, folder / "temporal")]
-    return Measured(validation_score(made, best)["score"], answers)
+    scores = {"judged": filled_scores(data.judged, best), "test": filled_scores(data.test, test)}
+    return Measured(validation_score(made, best)["score"], answers, scores)
 
 
 def trained(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> tuple[Recipe, Any]:
@@ -182,6 +211,13 @@ def trained(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> tu
 
 def _trunk(system: Any) -> nn.Module:
     return cast(System, system).get_submodule(system.backbones()[0])
+
+
+def straight(system: Any, data: Any, params: Params) -> Tasks:
+    """Answers by the faces alone, without their mirrors."""
+    axes = (data.judged, data.test)
+    shown = [predict_axis(system, data.crops, a.places, data.pixels, params.finetune.evaluate_batch) for a in axes]
+    return decided(data, *shown)
 
 
 def single_networks(system: Any, made: Recipe) -> list[Tasks]:

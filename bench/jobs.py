@@ -17,9 +17,9 @@ EVERYTHING = (ENCODER, FACES, SYSTEMS, FEATURES, LABELS, TEMPLATES)  # what any 
 
 def job_of(track: str, params: Params, needs: Sequence[Path] = EVERYTHING, pretrained: bool = True) -> Job:
     """A job that may read everything, or what is given."""
-    return Job(
-        trained_track(track), params.vit, Needs("graph.trainings.x", needs), params.finetune.evaluate_batch, pretrained
-    )
+    common = params.finetune
+    given = trained_track(track), params.vit, Needs("graph.trainings.x", needs)
+    return Job(*given, common.evaluate_batch, pretrained, mirror=common.mirror)
 
 
 def build_system(name: str, track: str, params: Params, pretrained: bool = True) -> System:

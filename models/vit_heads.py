@@ -64,13 +64,9 @@ class VitHeads(System):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Probabilities (expression: softmax, aus: sigmoid) and valence-arousal in [-1, 1], over the crop and its
-        mirror.
-        """
-        views = [self(images) for images in (batch["images"], batch["images"].flip(-1))]
-        mean = {task: (views[0][task] + views[1][task]) / 2 for task in views[0]}
+        """Probabilities (expression: softmax, aus: sigmoid) and valence-arousal in [-1, 1]."""
         activate = {"expression": lambda x: x.softmax(-1), "aus": torch.sigmoid, "va": torch.tanh}
-        return {task: activate[task](x) for task, x in mean.items()}
+        return {task: activate[task](x) for task, x in self(batch["images"]).items()}
 
     def no_weight_decay(self) -> set[str]:
         """Names that weight decay leaves alone (timm's convention)."""

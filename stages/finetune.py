@@ -48,7 +48,9 @@ def finetune(name: str) -> None:
     with stage_run(stage, logged) as run:
         track, needs = trained_track(training.track), Needs.of(f"graph.trainings.{name}", training.needs)
         seed_weights(common)
-        job = Job(track, vit, needs, common.evaluate_batch, fold=training.fold, further=training.further)
+        job = Job(
+            track, vit, needs, common.evaluate_batch, fold=training.fold, further=training.further, mirror=common.mirror
+        )
         made = system.recipe(settings, job)
         if training.start:
             load_weights(made.module, Path(training.start), name)

@@ -40,7 +40,9 @@ def pretrain_feedback(track: str) -> None:
         line = read_section(f"graph.feedback.{track}", FeedbackTraining)
         needs = Needs.of(f"graph.feedback.{track}", line.needs)
         seed_weights(settings)
-        made = pair_recipe(spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch))
+        made = pair_recipe(
+            spatial, Job(trained_track(track), vit, needs, settings.evaluate_batch, mirror=settings.mirror)
+        )
         folder = training_folder(stage, logged, training_inputs(stage_deps(stage), trained_track(track)))
         system, loop = fit(stage, made, settings, folder, run.log)
         metrics = validation_score(made, best_scores(made, system))

@@ -28,7 +28,7 @@ def unfold(rng: np.random.Generator, kinds: list[int], frames: int) -> list[Inst
         expressions += _episode(rng, kinds[number % len(kinds)])
         number += 1
     blinks = _blinks(rng, frames)
-    yaw, pitch, roll = _drift(rng, frames, 9, 6), _drift(rng, frames, 5, 3), _drift(rng, frames, 3, 3)
+    yaw, pitch, roll = _drift(rng, frames, 13, 8), _drift(rng, frames, 7, 4), _drift(rng, frames, 5, 3)
     gaze = np.deg2rad(rng.normal(0, 5, 2))
     return [
         Instant(e, Moment(e.rendered_aus(), yaw[t], pitch[t], roll[t], (gaze[0], gaze[1]), blinks[t]))
@@ -43,7 +43,7 @@ def still(rng: np.random.Generator, kind: int | None, spread: float = 1.0) -> In
     else:
         full = sample_expression(rng, kind)
         expression = Expression(kind, full.aus, float(rng.uniform(0.6, 1.1)))
-    yaw, pitch, roll = (float(spread * rng.normal(0, degrees)) for degrees in (13, 7, 5))
+    yaw, pitch, roll = (float(spread * rng.normal(0, degrees)) for degrees in (18, 9, 7))
     gaze = np.deg2rad(rng.normal(0, 6, 2))
     blink = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.04 else 0.0
     return Instant(expression, Moment(expression.rendered_aus(), yaw, pitch, roll, (gaze[0], gaze[1]), blink))

@@ -40,7 +40,7 @@ class Scene:
 def sample_scene(rng: np.random.Generator, style: Style, size: tuple[int, int], face: tuple[float, float]) -> Scene:
     """Draw a scene; `face` is the range of the face's height over the frame's height."""
     real = style == "real"
-    spread = 0.9 if real else 0.2
+    spread = 1.2 if real else 0.2
     key = _unit(np.array([rng.normal(0, spread), rng.uniform(0.1, 1.0), rng.uniform(0.6, 1.4) if real else 1.2]))
     fill = _unit(np.array([-key[0], rng.uniform(-0.1, 0.4), 0.8]))
     tint = rng.normal(0, 0.05 if real else 0.01, 3)
@@ -50,8 +50,8 @@ def sample_scene(rng: np.random.Generator, style: Style, size: tuple[int, int], 
         key=key,
         key_colour=rng.uniform(0.75, 1.1) * (1 + tint),
         fill=fill,
-        ambient=rng.uniform(0.14, 0.3) if real else 0.36,
-        exposure=rng.uniform(0.7, 1.2) if real else rng.uniform(0.95, 1.05),
+        ambient=rng.uniform(0.08, 0.26) if real else 0.36,
+        exposure=rng.uniform(0.55, 1.3) if real else rng.uniform(0.95, 1.05),
         white=1 + rng.normal(0, 0.03 if real else 0.0, 3),
         distance=rng.uniform(9, 16),
         face=rng.uniform(*face),
@@ -62,7 +62,7 @@ def sample_scene(rng: np.random.Generator, style: Style, size: tuple[int, int], 
         jpeg=int(rng.integers(30, 80)) if real else 0,
         gain=rng.uniform(0.7, 1.0) if real else 1.15,
         crease=1.0 if real else 0.5,
-        hand=_hand(rng) if real and rng.random() < 0.15 else None,
+        hand=_hand(rng) if real and rng.random() < 0.25 else None,
     )
 
 

@@ -31,7 +31,7 @@ from pipeline.systems.named import system_module
 from pipeline.systems.temporal import build_encoder
 from pipeline.tables.fitted import Fitted, read_fitted
 from pipeline.tables.scores import Tasks
-from pipeline.train.fit import Job, task_weights
+from pipeline.train.fit import Finetune, Job, task_weights
 from pipeline.train.infer import predict_images
 
 SOURCES = {"expression": ("expr", "mtl", "lsd"), "aus": ("au", "mtl"), "va": ("va", "mtl")}
@@ -73,13 +73,14 @@ class TrackModel:
 
 @dataclass(frozen=True)
 class FrameMember:
-    """A system that looks at one face at a time."""
+    """A system that looks at one face at a time, and with `mirror` at the face's mirror too."""
 
     system: System
+    mirror: bool
 
     def __call__(self, faces: Faces) -> Tasks:
         """Scores (N, ...) of crops, by task."""
-        return joined([predict_images(self.system, images) for images in faces.images(self.system.pixels)])
+        return joined([predict_images(self.system, images, self.mirror) for images in faces.images(self.system.pixels)])
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
         return TemporalMember(extractor, encoder.eval().to(device()), settings.temporal.stride_frames)
     for name, training in graph.trainings.items():
         if (training.track, training.member) == (track, member):
-            job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False)
+            mirror = read_section("finetune", Finetune).mirror
+            job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False, mirror=mirror)
             apart = {task: folder / task_weights(task) for task in job.track.tasks}
             if all(path.is_file() for path in apart.values()):
                 return TasksApart({t: _frame_member(training.system, job, load_file(p)) for t, p in apart.items()})
@@ -195,7 +197,7 @@ def _frame_member(system: str, job: Job, weights: dict[str, torch.Tensor]) -> Fr
     module = system_module(system)
     built = module.build(read_section(f"systems.{system}", module.Settings), job)
     built.load_state_dict(weights)
-    return FrameMember(built.eval().to(device()))
+    return FrameMember(built.eval().to(device()), job.mirror)
 
 
 def score(seen: list[Seen], models: list[TrackModel], batch: int) -> Tasks:

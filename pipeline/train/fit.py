@@ -73,10 +73,14 @@ def check_one_pass(train: Train) -> None:
 
 
 class Finetune(Section):
-    """What all supervised training has in common."""
+    """What all supervised training has in common.
+
+    `mirror`: a face's scores are the mean of its own and its mirror's, whatever the frame-wise system.
+    """
 
     seed: int
     evaluate_batch: int = Field(ge=1)
+    mirror: bool = True
     checkpoint_seconds: float = Field(gt=0)
 
 
@@ -86,7 +90,7 @@ class Job:
 
     `pretrained` False builds the system without any pretrained part: for weights that are loaded afterwards, and as the
     control of an ablation. `fold` deals training and validation recordings anew. `further` are external sets with their
-    share of each batch.
+    share of each batch. `mirror` as in `Finetune`.
     """
 
     track: Track
@@ -96,6 +100,7 @@ class Job:
     pretrained: bool = True
     fold: Fold | None = None
     further: Mapping[str, float] = field(default_factory=dict)
+    mirror: bool = True
 
     def check_own(self, path: Path, why: str) -> Path:
         """`path`, which must be needed when this pipeline made it; weights.yaml declares what it did not make."""

@@ -2,9 +2,10 @@
 
 from typing import cast
 
-from models.system import System
+from models.system import System, Trainee
 from pipeline.faces.media import decode_image
-from pipeline.train.data import TrackData
+from pipeline.tables.scores import Tasks
+from pipeline.train.data import Axis, TrackData
 from pipeline.train.fit import Batches, Job, Recipe, Train
 from pipeline.train.further import further_faces
 from pipeline.train.infer import predict_axis
@@ -16,13 +17,18 @@ def frame_recipe(system: System, train: Train, job: Job) -> tuple[Recipe, TrackD
     data = TrackData(job.track.name, system.pixels, train.balance, job.fold)
     tell_enlarged(data)
     data.further = further_faces(job.further, job.track, data.pixels, train.balance, job.needs)
+
+    def scores(module: Trainee, axis: Axis) -> Tasks:
+        shown = data.crops, axis.places, data.pixels
+        return predict_axis(cast(System, module), *shown, job.evaluate_batch, job.mirror)
+
     recipe = Recipe(
         module=system,
         data=data,
         train=train,
         batches=labelled_batches(data, train.optimise.batch),
         prepare=augmenter(train.augment, data.pixels),
-        scores=lambda m, axis: predict_axis(cast(System, m), data.crops, axis.places, data.pixels, job.evaluate_batch),
+        scores=scores,
     )
     return recipe, data
 

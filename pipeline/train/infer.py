@@ -11,14 +11,21 @@ from pipeline.tables.scores import Tasks
 
 
 @torch.no_grad()
-def predict_images(system: System, images: np.ndarray) -> Tasks:
-    """Scores of uint8 images (N, 3, P, P) by task; in mixed precision where there is a GPU, as in training."""
+def predict_images(system: System, images: np.ndarray, mirror: bool = False) -> Tasks:
+    """Scores of uint8 images (N, 3, P, P) by task; in mixed precision where there is a GPU, as in training.
+
+    With `mirror` they are the mean over an image and its mirror.
+    """
+    seen = torch.from_numpy(images).to(device())
+    views = (seen, seen.flip(-1)) if mirror else (seen,)
     with torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda"):
-        scores = system.predict({"images": torch.from_numpy(images).to(device())})
-    return {task: values.float().cpu().numpy() for task, values in scores.items()}
+        scores = [system.predict({"images": view}) for view in views]
+    return {task: torch.stack([view[task].float() for view in scores]).mean(0).cpu().numpy() for task in scores[0]}
 
 
-def predict_axis(system: System, crops: Crops, places: np.ndarray, pixels: int, batch: int) -> Tasks:
+def predict_axis(
+    system: System, crops: Crops, places: np.ndarray, pixels: int, batch: int, mirror: bool = False
+) -> Tasks:
     """Scores (rows, ...) for each row's crop; NaN where a row has none.
 
     A crop named by several rows is seen once; the next batch is decoded while one is scored. Where no row has a crop, a
@@ -28,7 +35,7 @@ def predict_axis(system: System, crops: Crops, places: np.ndarray, pixels: int, 
     distinct, back = np.unique(places[places >= 0], return_inverse=True)
     starts = range(0, len(distinct), batch)
     images = (crops.images(distinct[start : start + batch], pixels) for start in starts)
-    parts = [predict_images(system, seen) for seen in prefetched(images)]
+    parts = [predict_images(system, seen, mirror) for seen in prefetched(images)]
     widths = parts[0] if parts else predict_images(system, np.zeros((1, 3, pixels, pixels), np.uint8))
     scores = {}
     for task, first in widths.items():
