@@ -17,7 +17,7 @@ from models.system import System
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
 from pipeline.core.parquet import write_parquet
-from pipeline.core.paths import PSEUDO
+from pipeline.core.paths import FEATURES, PSEUDO
 from pipeline.faces.crops import Crops
 from pipeline.settings import Params
 from pipeline.systems.feedback import Settings, student_extractor
@@ -73,6 +73,10 @@ ARMS = {
     "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
     "vit, VA": Arm("vit", "va"),
     "vit, MTL": Arm("vit", "mtl"),
+    **{
+        f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
+        for track, backbone in (("expr", "feedback"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
+    },
 }
 CONTROLS = {
     f"{name}, {track.upper()}": Arm("vit", track, pretrained=pretrained, control=control)
@@ -88,6 +92,7 @@ CONTROLS = {
 TRAINED = [
     *((name, WHOLE) for name in ("dan", "au_cvt", "multitask", "cotex", "vit")),
     *((name, WHOLE) for name in ("dtm", "feedback", "emma", "vit, AU", "vit, VA", "vit, MTL")),
+    *((f"temporal, {track}", WHOLE) for track in ("AU", "VA", "MTL")),
     ("feedback", TEMPORAL),
 ]
 # idea, metric, what stands with and without it: an arm and which of its answers
@@ -106,6 +111,9 @@ COMPARISONS = [
     ("feedback to the teacher, temporal", "expr", (FED, TEMPORAL), (UNFED, TEMPORAL)),
     ("temporal encoder, not frame by frame", "expr", (FED, TEMPORAL), (FED, WHOLE)),
     ("temporal encoder, none fed back", "expr", (UNFED, TEMPORAL), (UNFED, WHOLE)),
+    ("temporal model, not frame by frame", "au", ("temporal, AU", WHOLE), ("vit, AU", WHOLE)),
+    ("temporal model, not frame by frame", "va", ("temporal, VA", WHOLE), ("vit, VA", WHOLE)),
+    ("temporal model, not frame by frame", "mtl", ("temporal, MTL", WHOLE), ("vit, MTL", WHOLE)),
     ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
     ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
     ("unlabelled faces at all", "expr", ("dtm", WHOLE), ("dtm, labelled alone", WHOLE)),
