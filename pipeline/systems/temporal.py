@@ -33,7 +33,8 @@ INVALID = {"expression": -1, "aus": -1, "va": -5}  # the label of a frame beyond
 class Temporal(Section):
     """An encoder over cached features; as `systems.feedback.temporal` it has the published form by default.
 
-    `passes` of its training count a window as one row, so they are better left at nought and the steps given.
+    `passes` of a training that `finetune` runs count frames, of which a window has many: ten passes over the frames are
+    10 / `window_frames`. `finetune_temporal` counts windows.
     """
 
     window_frames: int = Field(ge=2)
@@ -91,8 +92,8 @@ def feature_folders(job: Job) -> list[Path]:
     dataset = job.track.dataset
     found = [path for path in job.needs.paths if path.parent.parent == FEATURES and path.name == dataset]
     if not found:
-        job.needs.check(FEATURES / "BACKBONE" / dataset, "the cached features that temporal reads")
-        raise MienError(f"params.yaml: {job.needs.where}: name {FEATURES}/BACKBONE/{dataset} itself in needs")
+        wanted = FEATURES / "BACKBONE" / dataset
+        raise MienError(f"params.yaml: {job.needs.where}: add {wanted} to needs: the features that temporal reads")
     return found
 
 
