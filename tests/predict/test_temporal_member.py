@@ -1,5 +1,7 @@
 """A temporal training answers for faces that are not of the release, over the backbone that it was trained on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,10 +29,11 @@ def trained(mini, root, tiny: Params) -> tuple[Params, VitHeads, temporal.Tempor
     (mini / "params.yaml").write_text(yaml.safe_dump(tree))
     torch.manual_seed(0)
     job = job_of("va", tiny)
-    heads = vit.build(tiny.systems["vit"], job)
+    settings: Any = tiny.systems
+    heads = vit.build(settings["vit"], job)
     save_tensors(SYSTEMS / "va/vit/weights.safetensors", heads.state_dict())
     width = heads.backbone.width
-    encoder = temporal.build_encoder(tiny.systems["temporal"], width, "va").eval()
+    encoder = temporal.build_encoder(settings["temporal"], width, "va").eval()
     save_tensors(SYSTEMS / "va/temporal/weights.safetensors", encoder.state_dict())
     return tiny, heads.eval(), encoder
 
