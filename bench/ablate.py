@@ -37,8 +37,8 @@ from pipeline.core.code import code_digest
 from pipeline.core.files import write_json
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
-from pipeline.run.tracking import locked_outs
 from pipeline.core.tensors import save_tensors
+from pipeline.run.tracking import locked_outs
 from pipeline.settings import Params, load_params
 from pipeline.tables.scores import Tasks, recordings, task_arrays
 from pipeline.train.data import judging_rows

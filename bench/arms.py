@@ -19,7 +19,7 @@ from models.system import System
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
 from pipeline.core.parquet import write_parquet
-from pipeline.core.paths import PSEUDO
+from pipeline.core.paths import FEATURES, PSEUDO
 from pipeline.faces.crops import Crops
 from pipeline.settings import Params
 from pipeline.systems.feedback import Settings, student_extractor
@@ -79,6 +79,10 @@ ARMS = {
     "vit, VA, last weights": Arm("vit", "va", {"train.optimise.ema_decay": 0.0}),
     "vit, last weights": Arm("vit", "lsd", {"train.optimise.ema_decay": 0.0}),
     "vit, MTL": Arm("vit", "mtl"),
+    **{
+        f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
+        for track, backbone in (("expr", "feedback"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
+    },
 }
 CONTROLS = {
     f"{name}, {track.upper()}": Arm("vit", track, pretrained=pretrained, control=control)
@@ -94,6 +98,7 @@ CONTROLS = {
 TRAINED = [
     *((name, WHOLE) for name in ("dan", "au_cvt", "multitask", "cotex", "vit")),
     *((name, WHOLE) for name in ("dtm", "feedback", "emma", "vit, AU", "vit, VA", "vit, MTL")),
+    *((f"temporal, {track}", WHOLE) for track in ("AU", "VA", "MTL")),
     ("feedback", TEMPORAL),
 ]
 TIMED = [("dtm", "expr"), ("vit, AU", "au"), ("vit, VA", "va"), ("vit, MTL", "mtl"), ("emma", "mtl")]
@@ -116,6 +121,9 @@ COMPARISONS = [
     ("feedback to the teacher, temporal", "expr", (FED, TEMPORAL), (UNFED, TEMPORAL)),
     ("temporal encoder, not frame by frame", "expr", (FED, TEMPORAL), (FED, WHOLE)),
     ("temporal encoder, none fed back", "expr", (UNFED, TEMPORAL), (UNFED, WHOLE)),
+    ("temporal model, not frame by frame", "au", ("temporal, AU", WHOLE), ("vit, AU", WHOLE)),
+    ("temporal model, not frame by frame", "va", ("temporal, VA", WHOLE), ("vit, VA", WHOLE)),
+    ("temporal model, not frame by frame", "mtl", ("temporal, MTL", WHOLE), ("vit, MTL", WHOLE)),
     ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
     ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
     ("unlabelled faces at all", "expr", ("dtm", WHOLE), ("dtm, labelled alone", WHOLE)),
@@ -188,7 +196,9 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
     made, system = trained(arms, name, params, folder)
     data, best = made.data, best_scores(made, system)
     test = made.scores(system, data.test)
-    answers = {WHOLE: [decided(data, best, test)], STRAIGHT: [straight(system, data, params)]}
+    answers = {WHOLE: [decided(data, best, test)]}
+    if arm.system != "temporal":
+        answers[STRAIGHT] = [straight(system, data, params)]
     if arm.system == "multitask":
         answers[ONE_NETWORK] = single_networks(system, made)
     if arm.system == "feedback":

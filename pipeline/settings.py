@@ -15,9 +15,9 @@ from pipeline.abaw.writer import Submit
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import CacheFeatures
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Graph, dataset_of
+from pipeline.core.graph import Fold, Graph, dataset_of
 from pipeline.core.params import Section, read_tree, validated
-from pipeline.core.paths import EXTERNAL, FACES
+from pipeline.core.paths import ARTIFACTS, EXTERNAL, FACES, FEATURES, FEEDBACK, SYSTEMS
 from pipeline.core.retrain import Retrain
 from pipeline.ensemble.fit import Ensemble
 from pipeline.faces.detector import DetectAlign
@@ -112,7 +112,33 @@ def check_graph(params: Params) -> None:
         if training.fold and training.track == "lsd":
             raise ValueError(f"graph.trainings.{name}: LSD has pictures and no recordings, so it has no folds")
 
+    check_temporal(graph)
     check_external(graph)
+
+
+def check_temporal(graph: Graph) -> None:
+    """Temporal trainings: whether there are recordings, and whether a track's rules allow its features."""
+    for name, training in graph.trainings.items():
+        where = f"graph.trainings.{name}"
+        if training.system != "temporal":
+            continue
+        if training.track == "lsd":
+            raise ValueError(f"{where}: LSD has pictures and no recordings, so it has no temporal model")
+        for path in (Path(path) for path in training.needs):
+            line = graph.features.get(path.parent.name) if path.is_relative_to(FEATURES) else None
+            source = Path(line.weights) if line else FEATURES
+            learnt = source.is_relative_to(SYSTEMS) or source.is_relative_to(FEEDBACK)
+            owner = source.relative_to(ARTIFACTS).parts[1] if learnt else training.track
+            if training.track in ("expr", "au", "va") and owner != training.track:
+                raise ValueError(f"{where}: {path} comes of a training on {owner.upper()}, which the rules forbid")
+            if learnt and training.fold and fold_of(source, graph) != training.fold:
+                raise ValueError(f"{where}: {path} comes of a training that has seen the fold's recordings")
+
+
+def fold_of(folder: Path, graph: Graph) -> Fold | None:
+    """The fold of the training whose folder it is."""
+    made = {SYSTEMS / training.track / training.member: training.fold for training in graph.trainings.values()}
+    return made.get(folder)
 
 
 def check_external(graph: Graph) -> None:

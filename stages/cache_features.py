@@ -8,9 +8,8 @@ each face shard and weights, so new recordings cost only themselves.
 import sys
 from pathlib import Path
 
-from pipeline.abaw.tracks import trained_track
 from pipeline.backbones.encoder import Vit
-from pipeline.backbones.features import OWN, CachedBackbone, CacheFeatures, Extractor, load_backbone, write_features
+from pipeline.backbones.features import CachedBackbone, CacheFeatures, Extractor, write_features
 from pipeline.core.code import code_digest
 from pipeline.core.files import atomic_dir, content_digest
 from pipeline.core.graph import CachedFeatures
@@ -19,17 +18,7 @@ from pipeline.core.paths import FACES, FEATURES
 from pipeline.core.workstore import is_sealed, known_digest, link, prune, seal, stored, work_key
 from pipeline.run.command import run_main, stage_argument
 from pipeline.run.tracking import stage_run
-from pipeline.systems.feedback import Spatial, load_student, student_extractor
-
-
-def extractor_of(settings: CachedBackbone, weights: Path) -> Extractor:
-    """The frozen network that params name, filled with the weights that the graph names."""
-    vit = read_section("vit", Vit)
-    if settings.name != OWN:
-        return load_backbone(settings, weights, vit)
-    spatial = read_section("systems.feedback.spatial", Spatial)
-    classes = len(trained_track(weights.name).classes)  # artifacts/feedback/<track>
-    return student_extractor(load_student(spatial, vit, classes, weights))
+from pipeline.systems.extractor import extractor_of
 
 
 def cache(name: str) -> None:

@@ -136,7 +136,22 @@ def test_shipped_params_are_valid(root):
             put("graph.features.resnet", {"weights": "w", "faces": "f"}),
             "cache_features.backbones has no section resnet",
         ),
-        (put("ensemble.members.au", ["vti"]), "ensemble.members.au: nothing in graph makes vti; there are: vit"),
+        (
+            put("ensemble.members.au", ["vti"]),
+            "ensemble.members.au: nothing in graph makes vti; there are: temporal, vit",
+        ),
+        (
+            put("graph.trainings.dan-lsd.system", "temporal"),
+            "graph.trainings.dan-lsd: LSD has pictures and no recordings, so it has no temporal model",
+        ),
+        (
+            put("graph.trainings.temporal-va.needs", ["artifacts/features/vit-au/aff-wild2"] * 3),
+            "temporal-va: artifacts/features/vit-au/aff-wild2 comes of a training on AU, which the rules forbid",
+        ),
+        (
+            put("graph.trainings.temporal-va.fold", {"number": 0, "of": 5}),
+            "artifacts/features/vit-va/aff-wild2 comes of a training that has seen the fold's recordings",
+        ),
         (put("ensemble.members.expr", ["dtm", "vit"]), "nothing in graph makes vit; there are: dtm, feedback"),
     ],
 )
@@ -233,7 +248,7 @@ def test_an_external_set_trains_the_tracks_that_it_has_labels_of(root):
 def test_each_stage_that_reads_weights_depends_on_what_is_declared_of_its_own(root, monkeypatch):
     monkeypatch.chdir(root)
     readers = readers_of_weights(read_tree())
-    assert len(readers) == 1 + 1 + 2 + 1 + 9  # detection, the encoder, features, the feedback system, trainings
+    assert len(readers) == 1 + 1 + 5 + 1 + 12  # detection, the encoder, features, the feedback system, trainings
     for stage in readers:
         assert DECLARED / f"{stage}.yaml" in stage_deps(stage), stage
     known = declared()

@@ -44,6 +44,7 @@ TINY_SYSTEMS = {
         },
         "temporal": TINY_TEMPORAL | {"train": TINY_TRAIN},
     },
+    "temporal": TINY_TEMPORAL | {"tcn_layers": 1, "train": TINY_TRAIN},
     "dtm": {
         "backbone": TINY_FACE,
         "threshold_faces": 2000,
@@ -59,7 +60,7 @@ TINY_PARAMS = {
     "vit": {"image_pixels": 32, "width": 32, "depth": 2, "heads": 2},
     "pretrain_mae": SOON
     | {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2, "optimise": TINY_TRAIN["optimise"]},
-    "cache_features": {"backbones": {"mae": TINY_GRID}},
+    "cache_features": {"backbones": dict.fromkeys(("mae", "vit-au", "vit-va", "vit-mtl"), TINY_GRID)},
     "pseudo_label": {"confidence": 0.51},
     "finetune": SOON,
     "systems": TINY_SYSTEMS,

@@ -70,7 +70,7 @@ def build_feedback() -> Feedback:
 
 def build_temporal() -> TemporalEncoder:
     sizes: dict[str, Any] = {"width": 16, "layers": 2, "heads": 2, "feedforward": 32, "dropout": 0.0}
-    return TemporalEncoder(12, classes=8, window_frames=5, **sizes)
+    return TemporalEncoder(12, outputs={"expression": 8}, window_frames=5, **sizes)
 
 
 def build_dtm(threshold: FixedThreshold | None = None) -> Dtm:
@@ -124,5 +124,5 @@ def total(parts: dict[str, Tensor]) -> Tensor:
 def predict(system: System, batch: Batch) -> dict[str, Tensor]:
     if isinstance(system, TemporalEncoder):
         videos = zip(batch["features"], batch["present"], strict=True)
-        return {"expression": torch.cat([system.predict_video(x, present, 2) for x, present in videos])}
+        return {"expression": torch.cat([system.predict_video(x, present, 2)["expression"] for x, present in videos])}
     return system.predict({"images": batch["images"]})

@@ -147,6 +147,8 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
             _add(plan, "emma", "mtl", [*encoder, (SYSTEMS / "lsd" / "dan").as_posix()])
         else:
             plan.left_out.append("emma: no LSD to train its frozen expression network on")
+    for track in (track for track in ("au", "va", "mtl") if track in tracks):
+        _temporal(plan, track)
     if "lsd" in tracks:
         _add(plan, "dan", "lsd", [])
         if teacher:
@@ -159,6 +161,15 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
             )
         _add(plan, "multitask", "lsd", [*encoder, (FEATURES / "mae" / LSD).as_posix()])
         _add(plan, "cotex", "lsd", encoder)
+
+
+def _temporal(plan: Plan, track: str) -> None:
+    """A temporal model over the frozen backbone of the track's `vit`."""
+    name, dataset = f"vit-{track}", TRACKS[track].dataset
+    weights, faces = (SYSTEMS / track / "vit").as_posix(), (FACES / dataset).as_posix()
+    plan.graph["features"][name] = {"weights": weights, "faces": faces}
+    plan.datasets[name] = [dataset]
+    _add(plan, "temporal", track, [(FEATURES / name / dataset).as_posix()])
 
 
 def _add(plan: Plan, system: str, track: str, needs: Sequence[str]) -> None:
@@ -191,6 +202,7 @@ def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> N
     if not plan.graph["encoders"]:
         tree["systems"]["vit"]["backbone"] = _flowing(UNPRETRAINED[size])
         tree["systems"]["vit"]["train"]["optimise"]["layer_decay"] = 1.0
+        _cache_unpretrained(backbones, plan, size)
     if size == "demo":
         for part in (tree["pretrain_mae"], tree["systems"]["vit"]["train"]):  # the others merge what `vit` anchors
             part["optimise"]["passes"] = 0
@@ -200,6 +212,14 @@ def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> N
     tree["ensemble"]["members"] = _flowing(plan.members)
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         editor.dump(tree, file)
+
+
+def _cache_unpretrained(backbones: Any, plan: Plan, size: str) -> None:
+    """The features of a trained `vit` come of the backbone that it has; they are cached as they are."""
+    network = {key: value for key, value in UNPRETRAINED[size].items() if key != "standardise"}
+    for name, line in plan.graph["features"].items():
+        if Path(line["weights"]).name == "vit":
+            backbones[name] = _flowing(network | {"datasets": plan.datasets[name]})
 
 
 def _flowing(value: Any) -> Any:

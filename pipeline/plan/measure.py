@@ -7,6 +7,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -58,7 +59,7 @@ def measure_training(name: str, params: Params) -> Measured:
     settings: Any = params.systems[line.system]
 
     def made(chosen: Any) -> Recipe:
-        return system_module(line.system).recipe(chosen, _job(line.track, params))
+        return system_module(line.system).recipe(chosen, _job(line.track, params, line.needs))
 
     return _measured(made, settings, "train")
 
@@ -115,8 +116,8 @@ def extractor_of(cached: CachedBackbone, params: Params) -> Extractor:
 # --- how -------------------------------------------------------------------------------------------------------------
 
 
-def _job(track: str, params: Params) -> Job:
-    needs = Needs("graph", EVERYTHING)
+def _job(track: str, params: Params, named: Sequence[str] = ()) -> Job:
+    needs = Needs("graph", (*EVERYTHING, *(Path(path) for path in dict.fromkeys(named))))
     return Job(trained_track(track), params.vit, needs, params.finetune.evaluate_batch, pretrained=False)
 
 

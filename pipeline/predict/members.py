@@ -18,17 +18,17 @@ from models.temporal import TemporalEncoder
 from pipeline.abaw.tracks import TRACKS, Track
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
-from pipeline.backbones.features import Extractor, features_of
+from pipeline.backbones.features import CacheFeatures, Extractor, features_of
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Graph, Needs
+from pipeline.core.graph import Graph, Needs, Training
 from pipeline.core.params import read_section
-from pipeline.core.paths import ENSEMBLE, FEEDBACK, SYSTEMS
+from pipeline.core.paths import ENSEMBLE, FEATURES, FEEDBACK, SYSTEMS
 from pipeline.ensemble.fit import Ensemble, Timeline, combined
 from pipeline.faces.crops import decode_crops
 from pipeline.predict.media import Seen
-from pipeline.systems import feedback
+from pipeline.systems import feedback, temporal
+from pipeline.systems.extractor import extractor_of
 from pipeline.systems.named import system_module
-from pipeline.systems.temporal import build_encoder
 from pipeline.tables.fitted import Fitted, read_fitted
 from pipeline.tables.scores import Tasks
 from pipeline.train.fit import Finetune, Job, task_weights
@@ -85,26 +85,31 @@ class FrameMember:
 
 @dataclass(frozen=True)
 class TemporalMember:
-    """The temporal encoder over the student's features: frames without a face are gaps in the video."""
+    """A temporal encoder over the features of its networks: frames without a face are gaps in the video."""
 
-    features: Extractor
+    features: Sequence[Extractor]
     encoder: TemporalEncoder
     stride: int
 
     def __call__(self, faces: Faces) -> Tasks:
-        """Expression probabilities (N, classes) of crops; the faces of one picture do not see each other."""
+        """Scores (N, ...) of crops, by task; the faces of one picture do not see each other."""
         frames = faces.frames
-        found = torch.from_numpy(features_of(self.features, faces.jpegs, faces.batch)).float().to(device())
+        each = [features_of(extractor, faces.jpegs, faces.batch) for extractor in self.features]
+        found = torch.from_numpy(np.concatenate(each, axis=1)).float().to(device())
         if len(np.unique(frames)) < len(frames):
             seen = torch.ones(1, dtype=torch.bool, device=found.device)
             alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
-            return {"expression": torch.cat(alone).cpu().numpy()}
+            return joined([_as_arrays(scores) for scores in alone])
         places = torch.from_numpy(frames - frames.min()).to(found.device)
         video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
         present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
         video[places], present[places] = found, True
-        scores = self.encoder.predict_video(video, present, self.stride)[places]
-        return {"expression": scores.cpu().numpy()}
+        scores = self.encoder.predict_video(video, present, self.stride)
+        return _as_arrays({task: values[places] for task, values in scores.items()})
+
+
+def _as_arrays(scores: Mapping[str, torch.Tensor]) -> Tasks:
+    return {task: values.cpu().numpy() for task, values in scores.items()}
 
 
 @dataclass(frozen=True)
@@ -178,12 +183,12 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
         settings = read_section("systems.feedback", feedback.Settings)
         classes = len(TRACKS[track].classes)
         student = feedback.load_student(settings.spatial, vit, classes, FEEDBACK / track)
-        encoder = build_encoder(settings.temporal, student.backbone.width, classes)
-        encoder.load_state_dict(load_file(whole))
-        extractor = feedback.student_extractor(student)
-        return TemporalMember(extractor, encoder.eval().to(device()), settings.temporal.stride_frames)
+        return _temporal_member([feedback.student_extractor(student)], settings.temporal, track, load_file(whole))
     for name, training in graph.trainings.items():
         if (training.track, training.member) == (track, member):
+            if training.system == "temporal":
+                chosen = read_section("systems.temporal", temporal.Settings)
+                return _temporal_member(_extractors(training, graph), chosen, track, load_file(whole))
             mirror = read_section("finetune", Finetune).mirror
             job = Job(TRACKS[track], vit, Needs(name, ()), 0, pretrained=False, mirror=mirror)
             apart = {task: folder / task_weights(task) for task in job.track.tasks}
@@ -191,6 +196,22 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
                 return TasksApart({t: _frame_member(training.system, job, load_file(p)) for t, p in apart.items()})
             return _frame_member(training.system, job, load_file(whole))
     raise MienError(f"params.yaml: nothing in graph makes {member} of {track}; run `dvc repro`")
+
+
+def _extractors(training: Training, graph: Graph) -> list[Extractor]:
+    """The networks whose cached features a temporal training reads, in the order of its line."""
+    cached = read_section("cache_features", CacheFeatures).backbones
+    folders = [path for path in Needs.of("graph.trainings", training.needs).paths if path.is_relative_to(FEATURES)]
+    names = [folder.relative_to(FEATURES).parts[0] for folder in folders]
+    return [extractor_of(cached[name], Path(graph.features[name].weights)) for name in names]
+
+
+def _temporal_member(
+    features: Sequence[Extractor], settings: temporal.Temporal, track: str, weights: dict[str, torch.Tensor]
+) -> TemporalMember:
+    encoder = temporal.build_encoder(settings, weights["embed.weight"].shape[1], track)
+    encoder.load_state_dict(weights)
+    return TemporalMember(features, encoder.eval().to(device()), settings.stride_frames)
 
 
 def _frame_member(system: str, job: Job, weights: dict[str, torch.Tensor]) -> FrameMember:

@@ -1,8 +1,11 @@
-"""Phase two of the feedback system: a temporal encoder over windows of cached features, one video at a time.
+"""A temporal encoder over windows of cached features, one video at a time: for any track, and the feedback system's.
 
-The network: `models/temporal.py`.
+The network: `models/temporal.py`. As a system its line names the features in `needs`, one folder a backbone
+(`artifacts/features/<backbone>/<data set>`); several are joined by video and frame. For the feedback system it is phase
+two, over the student's features (`stages/finetune_temporal.py`).
 """
 
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,15 +17,25 @@ from models.system import Batch
 from models.temporal import TemporalEncoder
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.device import device
+from pipeline.core.errors import MienError
+from pipeline.core.graph import Fold
 from pipeline.core.params import Section
+from pipeline.core.paths import FEATURES
 from pipeline.tables.features import Features
+from pipeline.tables.joined import JoinedFeatures
 from pipeline.tables.scores import Tasks, task_arrays
-from pipeline.train.data import Axis, draw, rarity, read_axes
-from pipeline.train.fit import Recipe, Train
+from pipeline.train.data import MAX_POS_WEIGHT, Axis, draw, rarity, read_axes, valid_rows
+from pipeline.train.fit import Job, Recipe, Train
+
+INVALID = {"expression": -1, "aus": -1, "va": -5}  # the label of a frame beyond the end of its video
 
 
 class Temporal(Section):
-    """`systems.feedback.temporal`: the encoder over cached features."""
+    """An encoder over cached features; as `systems.feedback.temporal` it has the published form by default.
+
+    `passes` of a training that `finetune` runs count frames, of which a window has many: ten passes over the frames are
+    10 / `window_frames`. `finetune_temporal` counts windows.
+    """
 
     window_frames: int = Field(ge=2)
     stride_frames: int = Field(ge=1)
@@ -31,6 +44,10 @@ class Temporal(Section):
     heads: int = Field(ge=1)
     feedforward: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    positions: bool = True
+    tcn_layers: int = Field(default=0, ge=0)
+    standardise: bool = False
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     train: Train
 
     @model_validator(mode="after")
@@ -42,9 +59,20 @@ class Temporal(Section):
         return self
 
 
-def build_encoder(settings: Temporal, features: int, classes: int) -> TemporalEncoder:
+class Settings(Temporal):
+    """`systems.temporal`: the encoder for any track with recordings."""
+
+
+def outputs_of(track: str) -> dict[str, int]:
+    """How many logits each task of a track has."""
+    sizes = {"expression": len(TRACKS[track].classes), "aus": 12, "va": 2}
+    return {task: sizes[task] for task in TRACKS[track].tasks}
+
+
+def build_encoder(settings: Temporal, features: int, track: str) -> TemporalEncoder:
     """The temporal encoder over features of the given length; its start comes from torch's global generator."""
-    return TemporalEncoder(features, classes=classes, **settings.model_dump(exclude={"stride_frames", "train"}))
+    sizes = settings.model_dump(exclude={"stride_frames", "train"})
+    return TemporalEncoder(features, outputs=outputs_of(track), **sizes)
 
 
 def videos_of(axis: pa.Table) -> list[np.ndarray]:
@@ -55,16 +83,32 @@ def videos_of(axis: pa.Table) -> list[np.ndarray]:
     return np.split(order, ends) if len(order) else []
 
 
-class SequenceData:
-    """Features, labels and axes of an expression track; features are read when a window asks for them."""
+def feature_folders(job: Job) -> list[Path]:
+    """The folders of features that a line names, one a backbone; `MienError` where there is none, or no recording."""
+    if job.track.name == "lsd":
+        raise MienError(f"temporal looks at recordings; {job.track.name} has pictures alone", exit_code=2)
+    if job.further:
+        raise MienError(f"params.yaml: {job.needs.where}: temporal takes no further faces", exit_code=2)
+    dataset = job.track.dataset
+    found = [path for path in job.needs.paths if path.parent.parent == FEATURES and path.name == dataset]
+    if not found:
+        wanted = FEATURES / "BACKBONE" / dataset
+        raise MienError(f"params.yaml: {job.needs.where}: add {wanted} to needs: the features that temporal reads")
+    return found
 
-    def __init__(self, track: str, settings: Temporal, features: Features) -> None:
+
+class SequenceData:
+    """Features, labels and axes of a track; features are read when a window asks for them."""
+
+    def __init__(
+        self, track: str, settings: Temporal, features: Features | JoinedFeatures, fold: Fold | None = None
+    ) -> None:
         self.track, self.settings = track, settings
         self.features = features
-        self.train, self.validation, self.test = read_axes(track, features.table)
+        self.train, self.validation, self.test = read_axes(track, features.table, fold)
         self.validation_labels = task_arrays(track, self.validation.table)
         self.judged = self.validation  # a frame without a label is its neighbours' context
-        self.labels = task_arrays(track, self.train.table)["expression"].astype(np.int64)
+        self.labels = {task: _typed(task, values) for task, values in task_arrays(track, self.train.table).items()}
         self._videos = videos_of(self.train.table)
         self._index()
 
@@ -73,15 +117,22 @@ class SequenceData:
         lengths = [len(rows) for rows in self._videos]
         spots = np.stack([np.repeat(np.arange(len(lengths)), lengths), np.concatenate([*map(np.arange, lengths)])], 1)
         rows = np.concatenate(self._videos)
-        usable = self.train.present[rows] & (self.labels[rows] >= 0)
+        usable = self.train.present[rows] & valid_rows(self.labels)[rows]
         self._spots = spots[usable]
-        weights = rarity({"expression": self.labels[rows][usable]}, self.settings.train.balance)
-        self._cumulative = np.cumsum(weights)
+        self._used = {task: values[rows][usable] for task, values in self.labels.items()}
+        self._cumulative = np.cumsum(rarity(self._used, self.settings.train.balance))
 
     @property
     def width(self) -> int:
         """Length of a feature."""
         return self.features.width
+
+    def au_pos_weight(self) -> torch.Tensor:
+        """Weight of an active unit in the loss, as frame-wise systems have it (`TrackData.au_pos_weight`)."""
+        aus = self._used["aus"]
+        odds = (aus == 0).sum(axis=0) / np.maximum((aus == 1).sum(axis=0), 1)
+        weights = (odds**self.settings.train.balance).clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)
+        return torch.from_numpy(weights.astype(np.float32))
 
     def read(self, axis: Axis, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (N, D), zero where no face was found, and which frames have one (N,)."""
@@ -104,31 +155,52 @@ class SequenceData:
     def _window(self, rows: np.ndarray, length: int) -> Batch:
         features, present = self.read(self.train, rows)
         missing = length - len(rows)
-        labels = torch.from_numpy(self.labels[rows])
-        return {
+        made = {
             "features": torch.nn.functional.pad(features, (0, 0, 0, missing)),
             "present": torch.nn.functional.pad(present, (0, missing)),
-            "expression": torch.nn.functional.pad(labels, (0, missing), value=-1),
         }
+        for task, values in self.labels.items():
+            ends = (0, 0) * (values.ndim - 1) + (0, missing)
+            made[task] = torch.nn.functional.pad(torch.from_numpy(values[rows]), ends, value=INVALID[task])
+        return made
 
     def predict(self, system: TemporalEncoder, axis: Axis) -> Tasks:
-        """Expression probabilities of every row with a face, NaN elsewhere."""
-        scores = np.full((len(axis), system.head.out_features), np.nan, np.float32)
+        """Scores of every row with a face by task, NaN elsewhere."""
+        scores = {task: np.full((len(axis), size), np.nan, np.float32) for task, size in system.outputs.items()}
         for rows in videos_of(axis.table):
             features, present = self.read(axis, rows)
             found = system.predict_video(features.to(device()), present.to(device()), self.settings.stride_frames)
-            scores[rows[present.numpy()]] = found.cpu().numpy()[present.numpy()]
-        return {"expression": scores}
+            for task, values in found.items():
+                scores[task][rows[present.numpy()]] = values.cpu().numpy()[present.numpy()]
+        return scores
+
+
+def _typed(task: str, values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32 if task == "va" else np.int64)
 
 
 def temporal_recipe(data: SequenceData) -> Recipe:
     """The temporal encoder with its windows."""
     train = data.settings.train
+    module = build_encoder(data.settings, data.width, data.track)
+    if "aus" in data.labels:
+        module.au_pos_weight = data.au_pos_weight()
     return Recipe(
-        module=build_encoder(data.settings, data.width, len(TRACKS[data.track].classes)),
+        module=module,
         data=data,
         train=train,
         batches=lambda generator, step: data.batch(generator, train.optimise.batch),
         prepare=lambda batch: batch,
         scores=lambda module, axis: data.predict(cast(TemporalEncoder, module), axis),
     )
+
+
+def build(settings: Settings, job: Job) -> TemporalEncoder:
+    """The network for the job's track, over the features that its line names."""
+    return build_encoder(settings, sum(Features(folder).width for folder in feature_folders(job)), job.track.name)
+
+
+def recipe(settings: Settings, job: Job) -> Recipe:
+    """The temporal encoder over the features that the line names, for all tasks of the track."""
+    features = JoinedFeatures([Features(folder) for folder in feature_folders(job)])
+    return temporal_recipe(SequenceData(job.track.name, settings, features, job.fold))

@@ -61,7 +61,7 @@ def test_facts_alone_and_an_entry_for_every_published_system() -> None:
         assert re.fullmatch(r"\d{4}\.\d{4,5}", reference.eprint)
         empty = [line for line in reference.bibtex.splitlines() if "{}" in line or "None" in line]
         assert empty == []
-    assert set(SYSTEMS) | {"vit"} >= set(system_names())
+    assert set(SYSTEMS) | {"vit", "temporal"} >= set(system_names())
 
 
 def test_the_entries_are_those_of_the_citation_file(root: Path) -> None:

@@ -57,8 +57,8 @@ def test_the_report_shows_what_is_made_and_no_more(labels, templates, pool, want
 @pytest.mark.parametrize(
     ("data", "trainings", "reasons"),
     [
-        (held("va", pool=False), {"vit-va"}, ["MAE pretraining: neither"]),
-        (held("va"), {"vit-va"}, ["half of MAE pretraining: extra alone"]),
+        (held("va", pool=False), {"vit-va", "temporal-va"}, ["MAE pretraining: neither"]),
+        (held("va"), {"vit-va", "temporal-va"}, ["half of MAE pretraining: extra alone"]),
         (
             held("lsd", pool=False),
             {"dan-lsd", "au_cvt-lsd", "multitask-lsd", "cotex-lsd"},
@@ -68,12 +68,12 @@ def test_the_report_shows_what_is_made_and_no_more(labels, templates, pool, want
         (held("expr"), {"dtm-expr"}, []),
         (
             held("expr au va mtl"),
-            {"dtm-expr", "vit-au", "vit-va", "vit-mtl"},
+            {"dtm-expr"} | {f"{system}-{track}" for system in ("vit", "temporal") for track in ("au", "va", "mtl")},
             ["half of MAE pretraining: extra alone", "emma: no LSD"],
         ),
         (
             held("au lsd", pool=False),
-            {"vit-au", "dan-lsd", "au_cvt-lsd", "multitask-lsd", "cotex-lsd"},
+            {"vit-au", "temporal-au", "dan-lsd", "au_cvt-lsd", "multitask-lsd", "cotex-lsd"},
             ["half of MAE pretraining: lsd alone"],
         ),
     ],
@@ -86,9 +86,12 @@ def test_parts_of_it(data, trainings, reasons):
 
 
 def test_nothing_is_made_that_nobody_reads():
-    assert build(held("expr")).graph["encoders"] == {} and build(held("va")).graph["features"] == {}
+    assert build(held("expr")).graph["encoders"] == {} and "mae" not in build(held("va")).graph["features"]
     assert build(held("au lsd"), ["au"]).graph["au_teachers"] == ["mae"]
     assert build(held("au lsd", pool=False), ["au"]).graph["au_teachers"] == []
+
+
+OWN = ("feedback", "temporal")  # parts of their own, and passes that count windows
 
 
 def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, monkeypatch):
@@ -97,7 +100,7 @@ def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, m
     for size in SIZES:
         write_params(build(held("expr lsd")), "data/raw/x", "x", size, tmp_path / "p.yaml")
         params = load_params(tmp_path / "p.yaml")
-        systems = [settings.train for name, settings in params.systems.items() if name != "feedback"]  # type: ignore[attr-defined]
+        systems = [settings.train for name, settings in params.systems.items() if name not in OWN]  # type: ignore[attr-defined]
         passes[size] = {train.optimise.passes for train in systems} | {params.pretrain_mae.optimise.passes}
         assert params.systems["au_cvt"].au_labels == "none"  # type: ignore[attr-defined]
     assert passes == {"laptop": {10.0}, "demo": {0.0}, "gpu": {0.0}}
@@ -106,7 +109,7 @@ def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, m
 def test_tracks_may_be_asked_for():
     plan = build(Held(ALL, ALL, pool=True), ["va", "expr"])
     assert plan.graph["tracks"] == ["expr", "va"] and plan.graph["au_teachers"] == []
-    assert set(plan.graph["trainings"]) == {"dtm-expr", "vit-va"}
+    assert set(plan.graph["trainings"]) == {"dtm-expr", "vit-va", "temporal-va"}
     with pytest.raises(MienError, match="nothing can be trained and submitted: MTL: neither labels nor a template"):
         build(held("va"), ["mtl"])
 

@@ -20,7 +20,7 @@ def place(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shipped = yaml.safe_load((root / "params.yaml").read_text())
     (folder / "params.yaml").write_text(yaml.safe_dump(merge(shipped, TINY_PARAMS)))
     (folder / "weights.yaml").write_bytes((root / "weights.yaml").read_bytes())
-    throwaway.make(folder, 112, {"mae": WIDTH, "feedback": WIDTH})
+    throwaway.make(folder, 112, dict.fromkeys(("mae", "feedback", "vit-va"), WIDTH))
     return folder
 
 
@@ -37,6 +37,7 @@ def params(place: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         *(("finetune", name) for name in ("multitask-lsd", "cotex-lsd", "dtm-expr")),
         ("pretrain_feedback", "expr"),
         ("finetune_temporal", "expr"),
+        ("finetune", "temporal-va"),
         ("pretrain_mae", "mae"),
         ("cache_features", "mae"),
         ("cache_features", "feedback"),

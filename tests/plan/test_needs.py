@@ -35,7 +35,7 @@ def known(params: Params, **changes: object) -> Known:
         },
         "measured": {stage: SPEED for stage in stages_to_measure(params)},
         "ensemble_seconds": dict.fromkeys(params.graph.tracks, 0.01),
-        "feature_widths": {"mae": 96, "feedback": 64},
+        "feature_widths": dict.fromkeys(params.graph.features, 64) | {"mae": 96},
         "start_seconds": 7.0,
         "workers": 2,
     }
@@ -54,7 +54,7 @@ def test_each_stage_by_hand(params):
     evaluations = -(-steps // (40 * steps // 240))
     assert found["finetune@vit-va"].seconds == 7 + steps * 0.5 + (evaluations * 600 + 100 + 800) / 100
     assert found["ensemble@va"].seconds == 7 + 700 * 0.01
-    assert len(found) == 1 + 1 + 2 + 2 + len(params.graph.trainings) + 5
+    assert len(found) == 1 + 1 + len(params.graph.features) + 2 + len(params.graph.trainings) + 5
 
 
 def test_a_machine_that_is_too_small_is_told(params, capsys):

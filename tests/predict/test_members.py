@@ -26,16 +26,16 @@ def member(tiny: Params) -> TemporalMember:
     torch.manual_seed(0)
     student = Classifier(vit_backbone(tiny.vit.model_dump(), 1), 8).eval()
     sizes: dict[str, Any] = {"width": 8, "layers": 1, "heads": 2, "feedforward": 16, "dropout": 0.0}
-    encoder = TemporalEncoder(tiny.vit.width, classes=8, window_frames=4, **sizes).eval()
-    return TemporalMember(student_extractor(student), encoder, stride=2)
+    encoder = TemporalEncoder(tiny.vit.width, outputs={"expression": 8}, window_frames=4, **sizes).eval()
+    return TemporalMember([student_extractor(student)], encoder, stride=2)
 
 
 def test_frames_without_a_face_are_gaps_in_the_video(member):
     jpegs, frames = [grey_jpeg(60 * n) for n in range(4)], np.array([3, 4, 7, 9])
-    features = torch.from_numpy(features_of(member.features, jpegs, 4)).float()
+    features = torch.from_numpy(features_of(member.features[0], jpegs, 4)).float()
     video, present = torch.zeros(7, features.shape[1]), torch.zeros(7, dtype=torch.bool)
     video[[0, 1, 4, 6]], present[[0, 1, 4, 6]] = features, True
-    expected = member.encoder.predict_video(video, present, 2)[[0, 1, 4, 6]]
+    expected = member.encoder.predict_video(video, present, 2)["expression"][[0, 1, 4, 6]]
     np.testing.assert_allclose(member(Faces(jpegs, frames, 2))["expression"], expected.numpy(), atol=1e-6)
     assert not np.allclose(
         member(Faces(jpegs, np.arange(4), 2))["expression"], expected.numpy(), atol=1e-4

@@ -72,7 +72,7 @@ def test_until_touches_no_other_track(root, order):
     wanted = stage_order(root, ["submit@va"])
     assert set(wanted) == {
         *("code", "check_params", "demo/dvc.yaml:synthesize", "ingest", "detect_align", "pretrain_mae@mae"),
-        *("finetune@vit-va", "ensemble@va", "submit@va"),
+        *("finetune@vit-va", "cache_features@vit-va", "finetune@temporal-va", "ensemble@va", "submit@va"),
     }
     assert all(order[stage] == needs for stage, needs in wanted.items())
     with pytest.raises(MienError, match="there is no stage submit@vaa, perhaps submit@va; `dvc stage list` names all"):

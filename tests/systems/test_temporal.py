@@ -87,16 +87,16 @@ def test_video_predictions_leave_gaps_and_keep_videos_apart(mini, tiny):
     data = windows(tiny, 4)
     torch.manual_seed(0)
     system = TemporalEncoder(
-        2, classes=8, window_frames=4, width=8, layers=1, heads=2, feedforward=16, dropout=0.1
+        2, outputs={"expression": 8}, window_frames=4, width=8, layers=1, heads=2, feedforward=16, dropout=0.1
     ).eval()
     scores = data.predict(system, data.validation)["expression"]
     assert scores.shape == (6, 8) and np.isnan(scores).all(axis=1).tolist() == [False, True] + [False] * 4
     features = torch.tensor([[3.0, f] if f != 2 else [0.0, 0.0] for f in range(1, 7)])
-    alone = system.predict_video(features, features[:, 0] > 0, 2).numpy()
+    alone = system.predict_video(features, features[:, 0] > 0, 2)["expression"].numpy()
     np.testing.assert_allclose(scores[[0, 2, 3, 4, 5]], alone[[0, 2, 3, 4, 5]], atol=1e-6)
     second = torch.tensor([[2.0, f] for f in range(1, 10)])
     both = data.predict(system, data.train)["expression"]
-    expected = system.predict_video(second, torch.ones(9, dtype=torch.bool), 2)
+    expected = system.predict_video(second, torch.ones(9, dtype=torch.bool), 2)["expression"]
     np.testing.assert_allclose(both[8:], expected.numpy(), atol=1e-6)
 
 
@@ -111,5 +111,5 @@ def test_the_temporal_encoder_trains(mini, tiny, tmp_path):
     losses = [row["loss"] for row in training.history if "loss" in row]
     assert np.isfinite(losses).all() and losses[-1] != losses[0]
     assert [row["step"] for row in training.history if "score" in row] == [3, 6]
-    first: Any = cast(TemporalEncoder, system).embed[1]
+    first: Any = cast(TemporalEncoder, system).embed
     assert first.in_features == data.width == 12

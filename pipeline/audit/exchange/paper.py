@@ -23,6 +23,7 @@ NAMES = {"aff-wild2": "Aff-Wild2", "s-aff-wild2": "s-Aff-Wild2", "lsd": "LSD", E
 LABELS = {"expression": "expressions", "aus": "action units", "va": "valence and arousal", IMAGES: "faces alone"}
 WORDS = {  # our own names of the systems as a reader of the paper knows them
     "vit": "a plain backbone with linear heads",
+    "temporal": "a temporal encoder over frozen features",
     "au_cvt": "AU-CVT",
     "multitask": "an ensemble of multi-task networks",
     "emma": "EMMA",
@@ -180,6 +181,6 @@ def _without_reference(case: Case, edition: str | None) -> list[str]:
     """What the paper uses and nobody has a reference for here."""
     reached = {one.dataset for stage, ways in reached_by(case).items() if trains(stage) for one in ways}
     sets = [_name(name) for name in sorted(reached - {EXTRA})]
-    own = [name for name in systems(case) if name not in SYSTEMS and name != "vit"]
+    own = [name for name in systems(case) if name not in SYSTEMS and name not in ("vit", "temporal")]
     paper_of = [] if not edition or edition in EDITIONS else [f"the paper of {edition}"]
     return [*paper_of, *sets, *own]
