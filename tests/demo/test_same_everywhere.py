@@ -13,7 +13,7 @@ from demo.generator.synthesize import DATA, TRUTH
 from pipeline.core.code import ROOT
 from tests.demo.small import TINY
 
-RENDERED = "69198c53dd9917ab4631cc1bb17c4eb2"
+RENDERED = "36d607673250c1d8fe4ce936863182ef"
 FLAGS = Path("/proc/cpuinfo")
 
 pytestmark = [
