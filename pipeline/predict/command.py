@@ -7,6 +7,7 @@ says there is none. Faces: `media.py`; scores: `members.py`; rows: `table.py`.
 import errno
 import os
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -203,6 +204,9 @@ def check_places(source: Path, output: Path, overlay: Path | None, resume: bool)
 def check_folder(path: Path, option: str) -> None:
     """Refuse a folder that may not be written, or that could not be made."""
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    try:
+        with tempfile.TemporaryFile(dir=there):  # what the mode bits say does not hold on every file system
+            pass
+    except OSError:
         why = "may not be written" if there.is_dir() else "is no folder"
-        raise MienError(f"{option}: {there} {why}; choose another", exit_code=2)
+        raise MienError(f"{option}: {there} {why}; choose another", exit_code=2) from None

@@ -11,7 +11,9 @@ from pathlib import Path
 from pipeline.core.errors import MienError
 
 STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
+EXPERIMENTS = Path(".dvc/tmp/exps")  # where `dvc exp run --temp` copies a project to
 TITLE = "MIEN_FLOW_TITLE"  # what a flow run is for, from whoever starts it
+LOCAL = ("localhost", "127.0.0.1")
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
@@ -25,11 +27,24 @@ def prepare() -> None:
     """Apply the defaults; what the user has set stays. Makes the folder that the defaults name."""
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # servers of ours on this machine are not reached through a proxy
+        others = [place for place in os.environ.get(name, "").split(",") if place and place not in LOCAL]
+        os.environ[name] = ",".join([*others, *LOCAL])
     with contextlib.suppress(OSError):  # where nothing can be written, whoever needs the folder says so
-        STATE.mkdir(exist_ok=True)
+        make_state()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # its 20 are few on a busy machine
     os.environ.setdefault("PREFECT_HOME", str(STATE.resolve() / "prefect"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{STATE.resolve() / 'mlflow.db'}")
+
+
+def make_state() -> None:
+    """Make the folder of state; in a copy of `dvc exp run --temp`, which DVC removes, lead to the project's own."""
+    here = Path.cwd()
+    project = next((place for place in here.parents if place / EXPERIMENTS in here.parents), None)
+    if project and not STATE.is_symlink() and not STATE.exists():
+        (project / STATE).mkdir(exist_ok=True)
+        STATE.symlink_to(project / STATE)
+    STATE.mkdir(exist_ok=True)
 
 
 def require_prefect_home() -> None:

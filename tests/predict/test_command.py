@@ -143,10 +143,13 @@ def test_places_that_cannot_be_written_are_refused_first(tmp_path, monkeypatch, 
         check_places(Path("in"), Path("out.parquet"), None, resume=True)
 
 
-def test_what_may_not_be_written_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(MienError, match="may not be written"):
-        check_places(Path("in"), tmp_path / "out.csv", None, resume=False)
+@pytest.mark.skipif(not Path("/", "proc", "self").is_dir(), reason="no /proc, where nothing can be made")
+@pytest.mark.parametrize("option", ["output", "overlay"])
+def test_what_may_not_be_written_is_refused(tmp_path, option):
+    nowhere = Path("/", "proc", "out.csv")  # the mode bits of its folder say that root may
+    places = (nowhere, None) if option == "output" else (tmp_path / "out.csv", nowhere.parent / "copies")
+    with pytest.raises(MienError, match=rf"--{option}: /proc may not be written; choose another"):
+        check_places(Path("in"), *places, resume=False)
 
 
 @pytest.mark.parametrize(

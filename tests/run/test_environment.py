@@ -2,8 +2,11 @@
 
 import os
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
 
 from pipeline.core.errors import MienError
@@ -21,6 +24,45 @@ def test_defaults_name_places_that_are_there(tmp_path, monkeypatch):
     assert (tmp_path / ".mien").is_dir()
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/.mien/mlflow.db"
     assert os.environ["DO_NOT_TRACK"] == "0" and os.environ["DVC_NO_ANALYTICS"] == "1"
+
+
+def test_a_proxy_does_not_stand_before_servers_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as held:  # a port on which nobody answers
+        held.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{held.getsockname()[1]}")
+    monkeypatch.setenv("NO_PROXY", "intranet.example,localhost")
+    monkeypatch.delenv("no_proxy", raising=False)
+    prepare()
+    prepare()
+    assert os.environ["NO_PROXY"] == "intranet.example,localhost,127.0.0.1"
+    assert os.environ["no_proxy"] == "localhost,127.0.0.1"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        answer = httpx.get(f"http://127.0.0.1:{server.server_address[1]}/", timeout=10)  # Prefect's own client
+    assert answer.text == "here"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"here")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_an_experiment_in_a_copy_keeps_its_runs_where_the_project_has_its_own(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    prepare()
+    assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/.mien/mlflow.db"
+    prepare()
+    (copy / ".mien/note").touch()
+    assert (tmp_path / ".mien/note").is_file()
 
 
 def test_a_port_that_is_taken_is_told():
