@@ -17,7 +17,7 @@ from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
 from tests.clones import commit, make_clone, run_in
-from tests.tiny import TINY_FACE, TINY_PARAMS, TINY_TRAIN, merge
+from tests.tiny import TINY_FACE, TINY_GRID, TINY_PARAMS, TINY_TRAIN, merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 LSD_TRAINING = "lsd_abaw4/training_set_synthetic_images"
@@ -107,9 +107,10 @@ def make_tiny(path: Path) -> None:
     tree = yaml.safe_load(path.read_text())
     changes: dict[str, Any] = dict(TINY_PARAMS)
     changes["systems"] = dict(changes["systems"])
-    if "mae" not in tree["cache_features"]["backbones"]:
-        del changes["cache_features"]
-    if tree["systems"]["vit"]["backbone"]["name"] == "face_resnet":
+    small = tree["systems"]["vit"]["backbone"]["name"] == "face_resnet"
+    cached = [name for name in tree["cache_features"]["backbones"] if name != "feedback"]
+    changes["cache_features"] = {"backbones": dict.fromkeys(cached, TINY_FACE if small else TINY_GRID)}
+    if small:
         changes["systems"]["vit"] = {"backbone": TINY_FACE, "train": TINY_TRAIN}
         tree["systems"]["vit"]["backbone"].setdefault("readout_grid", 1)
     path.write_text(yaml.safe_dump(merge(tree, changes), sort_keys=False))

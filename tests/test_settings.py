@@ -152,7 +152,10 @@ def test_shipped_params_are_valid(root):
             put("graph.trainings.temporal-va.fold", {"number": 0, "of": 5}),
             "artifacts/features/vit-va/aff-wild2 comes of a training that has seen the fold's recordings",
         ),
-        (put("ensemble.members.expr", ["dtm", "vit"]), "nothing in graph makes vit; there are: dtm, feedback"),
+        (
+            put("ensemble.members.expr", ["dtm", "dan"]),
+            "nothing in graph makes dan; there are: dtm, feedback, temporal, vit",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, tree, change, named):
@@ -248,7 +251,7 @@ def test_an_external_set_trains_the_tracks_that_it_has_labels_of(root):
 def test_each_stage_that_reads_weights_depends_on_what_is_declared_of_its_own(root, monkeypatch):
     monkeypatch.chdir(root)
     readers = readers_of_weights(read_tree())
-    assert len(readers) == 1 + 1 + 5 + 1 + 12  # detection, the encoder, features, the feedback system, trainings
+    assert len(readers) == 1 + 1 + 6 + 1 + 14  # detection, the encoder, features, the feedback system, trainings
     for stage in readers:
         assert DECLARED / f"{stage}.yaml" in stage_deps(stage), stage
     known = declared()

@@ -60,7 +60,7 @@ TINY_PARAMS = {
     "vit": {"image_pixels": 32, "width": 32, "depth": 2, "heads": 2},
     "pretrain_mae": SOON
     | {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2, "optimise": TINY_TRAIN["optimise"]},
-    "cache_features": {"backbones": dict.fromkeys(("mae", "vit-au", "vit-va", "vit-mtl"), TINY_GRID)},
+    "cache_features": {"backbones": dict.fromkeys(("mae", "vit-expr", "vit-au", "vit-va", "vit-mtl"), TINY_GRID)},
     "pseudo_label": {"confidence": 0.51},
     "finetune": SOON,
     "systems": TINY_SYSTEMS,

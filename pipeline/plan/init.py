@@ -89,9 +89,7 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
     tracks = wanted_tracks(held, wanted, plan)
     sources = [dataset for dataset, there in ((POOL, held.pool), (LSD, "lsd" in held.labels)) if there]
     encoder = [ENCODER.as_posix()] if sources else []
-    if tracks == ["expr"]:
-        sources, encoder = [], []  # its systems have backbones of their own
-    elif not sources:
+    if not sources:
         plan.left_out.append("MAE pretraining: neither an unlabelled pool nor LSD; `vit` is a face ResNet instead")
     elif len(sources) == 1:
         plan.left_out.append(f"half of MAE pretraining: {sources[0]} alone")
@@ -115,7 +113,8 @@ def build(held: Held, wanted: Sequence[str] = ()) -> Plan:
     if feedback:
         weights, seen_faces = (FEEDBACK / "expr").as_posix(), (FACES / "aff-wild2").as_posix()
         faces = (FACES / POOL).as_posix() if held.pool else seen_faces
-        plan.graph["feedback"]["expr"] = {"faces": "aff-wild2", "needs": [faces, faces], "features": "feedback"}
+        needs = [faces, *(encoder or [faces])]
+        plan.graph["feedback"]["expr"] = {"faces": "aff-wild2", "needs": needs, "features": "feedback"}
         plan.graph["features"]["feedback"] = {"weights": weights, "faces": seen_faces}
         plan.graph["pool_labellers"] = {"expr": "dtm"} if labeller else {}
         plan.datasets["feedback"] = ["aff-wild2"]
@@ -135,6 +134,7 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
     if "expr" in tracks:
         plan.members["expr"] = ["feedback"]
         _add(plan, "dtm", "expr", pool)
+        _add(plan, "vit", "expr", encoder)
         if not pool:
             plan.left_out.append("the pool of dtm and feedback: they train on labelled faces alone")
     if "au" in tracks:
@@ -147,7 +147,7 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
             _add(plan, "emma", "mtl", [*encoder, (SYSTEMS / "lsd" / "dan").as_posix()])
         else:
             plan.left_out.append("emma: no LSD to train its frozen expression network on")
-    for track in (track for track in ("au", "va", "mtl") if track in tracks):
+    for track in (track for track in ("expr", "au", "va", "mtl") if track in tracks):
         _temporal(plan, track)
     if "lsd" in tracks:
         _add(plan, "dan", "lsd", [])
@@ -202,6 +202,8 @@ def write_params(plan: Plan, root: str, name: str, size: str, target: Path) -> N
     if not plan.graph["encoders"]:
         tree["systems"]["vit"]["backbone"] = _flowing(UNPRETRAINED[size])
         tree["systems"]["vit"]["train"]["optimise"]["layer_decay"] = 1.0
+        if size != "gpu":  # whose student has a published network
+            tree["systems"]["feedback"]["spatial"]["backbone"] = _flowing(SMALL)
         _cache_unpretrained(backbones, plan, size)
     if size == "demo":
         for part in (tree["pretrain_mae"], tree["systems"]["vit"]["train"]):  # the others merge what `vit` anchors

@@ -64,11 +64,16 @@ def test_the_report_shows_what_is_made_and_no_more(labels, templates, pool, want
             {"dan-lsd", "au_cvt-lsd", "multitask-lsd", "cotex-lsd"},
             ["half of MAE pretraining: lsd alone", "au_cvt's AU branch: no AU labels"],
         ),
-        (held("expr", pool=False), {"dtm-expr"}, ["the pool of dtm and feedback: they train on labelled faces alone"]),
-        (held("expr"), {"dtm-expr"}, []),
+        (
+            held("expr", pool=False),
+            {"dtm-expr", "vit-expr", "temporal-expr"},
+            ["MAE pretraining: neither", "the pool of dtm and feedback: they train on labelled faces alone"],
+        ),
+        (held("expr"), {"dtm-expr", "vit-expr", "temporal-expr"}, ["half of MAE pretraining: extra alone"]),
         (
             held("expr au va mtl"),
-            {"dtm-expr"} | {f"{system}-{track}" for system in ("vit", "temporal") for track in ("au", "va", "mtl")},
+            {"dtm-expr"}
+            | {f"{system}-{track}" for system in ("vit", "temporal") for track in ("expr", "au", "va", "mtl")},
             ["half of MAE pretraining: extra alone", "emma: no LSD"],
         ),
         (
@@ -86,12 +91,22 @@ def test_parts_of_it(data, trainings, reasons):
 
 
 def test_nothing_is_made_that_nobody_reads():
-    assert build(held("expr")).graph["encoders"] == {} and "mae" not in build(held("va")).graph["features"]
+    assert "mae" not in build(held("va")).graph["features"]
     assert build(held("au lsd"), ["au"]).graph["au_teachers"] == ["mae"]
     assert build(held("au lsd", pool=False), ["au"]).graph["au_teachers"] == []
 
 
 OWN = ("feedback", "temporal")  # parts of their own, and passes that count windows
+
+
+def test_without_faces_to_pretrain_on_no_network_asks_for_an_encoder(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    plan = build(held("expr", pool=False))
+    assert plan.graph["encoders"] == {} and "artifacts/mae" not in str(plan.graph)
+    write_params(plan, "data/raw/x", "x", "laptop", tmp_path / "p.yaml")
+    systems = load_params(tmp_path / "p.yaml").systems
+    backbones = systems["feedback"].spatial.backbone, systems["vit"].backbone  # type: ignore[attr-defined]
+    assert [backbone.name for backbone in backbones] == ["face_resnet", "face_resnet"]
 
 
 def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, monkeypatch):
@@ -109,7 +124,7 @@ def test_a_budget_follows_the_data_but_in_the_size_of_the_demo(root, tmp_path, m
 def test_tracks_may_be_asked_for():
     plan = build(Held(ALL, ALL, pool=True), ["va", "expr"])
     assert plan.graph["tracks"] == ["expr", "va"] and plan.graph["au_teachers"] == []
-    assert set(plan.graph["trainings"]) == {"dtm-expr", "vit-va", "temporal-va"}
+    assert set(plan.graph["trainings"]) == {"dtm-expr", "vit-expr", "temporal-expr", "vit-va", "temporal-va"}
     with pytest.raises(MienError, match="nothing can be trained and submitted: MTL: neither labels nor a template"):
         build(held("va"), ["mtl"])
 
