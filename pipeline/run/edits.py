@@ -7,7 +7,7 @@ why. The lock holds the values that each stage last ran with, so an edit can be 
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.run.lock import lock_stages
 
 ABSENT = "none"
 MOST_LINES = 40
@@ -26,9 +26,9 @@ def edits(tree: dict[str, Any], lock: Path) -> dict[str, list[str]]:
 
     `tree` is params.yaml as it stands. A section that is gone, as a training's that was taken out, is no edit.
     """
-    locked = yaml.load(lock.read_text(encoding="utf-8"), yaml.CSafeLoader) if lock.is_file() else None
+    locked = lock_stages(lock.read_text(encoding="utf-8"), lock.name) if lock.is_file() else {}
     found: dict[str, list[str]] = {}
-    for stage, entry in ((locked or {}).get("stages") or {}).items():
+    for stage, entry in locked.items():
         for name, former in (entry.get("params", {}).get("params.yaml") or {}).items():
             present = _value(tree, name)
             for edit in differences(name, former, present) if present is not None else ():
