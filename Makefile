@@ -3,6 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 UV     := uv==0.13.9
+TORCH  ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
@@ -17,10 +18,10 @@ PYTEST := OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Create .venv from requirements.lock (also done by the others when missing)
+setup: $(READY) ## Create .venv from requirements.lock (also done by the others when missing); TORCH=cpu: without CUDA
 
 $(READY): requirements.lock demo/requirements.lock pyproject.toml
-	@sh tools/setup.sh $(VENV) "$(UV)"
+	@sh tools/setup.sh $(VENV) "$(UV)" "$(TORCH)"
 	@touch $@
 
 repro: $(READY) ## Render the demo data where missing, run every stale stage, say where the results are

@@ -106,12 +106,9 @@ def _repro(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise MienError("--jobs must be 1 or more", exit_code=2)
     from pipeline.run.supervise import run_supervised
-    from pipeline.run.times import publish_timings
 
     code = run_supervised([sys.executable, "-m", "pipeline.run.flows", str(args.jobs), *args.until])
-    if code == 0:
-        publish_timings()
-    return code
+    return code or _runs(args)
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -123,9 +120,12 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _runs(_: argparse.Namespace) -> int:
+    from pipeline.run.relocked import why_relocked
     from pipeline.run.times import publish_timings
 
     publish_timings()
+    if why := why_relocked():
+        print(why)
     return 0
 
 

@@ -2,10 +2,12 @@
 
 Reads params.yaml and weights.yaml; writes `artifacts/params.txt`, always the same bytes: the first stage waits for it
 and no change of a value makes that one stale. Writes `artifacts/declared/<stage>.yaml` too: what weights.yaml says of
-the files that the stage's params name, so that a file more makes no stage stale that does not read it. Run it with
+the files that the stage's params name, so that a file more makes no stage stale that does not read it. Prints which
+values have been edited since the lock, and who reads them: an anchor stands for a value of many systems. Run it with
 `dvc repro check_params` or `python -m stages.check_params`.
 """
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +17,8 @@ from pipeline.core.params import read_tree
 from pipeline.core.paths import DECLARED, PARAMS_CHECKED
 from pipeline.core.weights import declared, named_in
 from pipeline.run.command import run_main
+from pipeline.run.edits import edits, told
+from pipeline.run.tracking import LOCKS
 from pipeline.settings import load_params
 
 
@@ -32,12 +36,14 @@ def readers_of_weights(tree: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Read every section in its owner's class, and what they say of each other; then the declarations."""
-    params, known = load_params(), declared()
+    params, known, tree = load_params(), declared(), read_tree()
     with atomic_dir(DECLARED) as out:
-        for stage, part in readers_of_weights(read_tree()).items():
+        for stage, part in readers_of_weights(tree).items():
             entries = {name: entry.model_dump(mode="json") for name, entry in named_in(part, known).items()}
             atomic_write_text(out / f"{stage}.yaml", yaml.safe_dump(entries, sort_keys=True))
     atomic_write_text(PARAMS_CHECKED, "params.yaml was checked\n")
+    for line in told(edits(tree, Path(LOCKS[0]))):
+        print(line)
     print(f"check_params: {len(params.graph.trainings)} trainings, tracks {', '.join(params.graph.tracks)}")
 
 

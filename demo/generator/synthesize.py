@@ -25,7 +25,7 @@ from demo.generator.render import Studio
 from demo.generator.truth import write_table
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_dir
-from pipeline.run.parallel import worker_count
+from pipeline.run.parallel import end_with_parent, worker_count
 from pipeline.run.progress import Progress
 
 PARAMS, DATA, TRUTH, CACHE = (
@@ -44,6 +44,7 @@ _studio: Studio | None = None
 
 def _start(packed: Path) -> None:
     global _studio
+    end_with_parent()
     _settle_opencv()
     _studio = Studio.open(packed)
 

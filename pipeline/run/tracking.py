@@ -15,8 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.core.definition import stage_outs
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_write_text, file_digest
@@ -24,6 +22,7 @@ from pipeline.core.paths import RUNS
 from pipeline.core.secrets import redacted
 from pipeline.run.delivery import SPOOL, Delivery, deliver_spool, this_process, warn
 from pipeline.run.environment import children_peak_bytes, git, peak_memory_bytes, prepare
+from pipeline.run.lock import lock_stages
 from pipeline.run.machine import machine_facts
 from pipeline.run.outputs import written
 
@@ -44,8 +43,8 @@ def locked_outs() -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for lock in map(Path, LOCKS):
-        tree = yaml.load(lock.read_text(), yaml.CSafeLoader) if lock.is_file() else None
-        for stage in ((tree or {}).get("stages") or {}).values():
+        stages = lock_stages(lock.read_text(encoding="utf-8"), lock.as_posix()) if lock.is_file() else {}
+        for stage in stages.values():
             found |= {out["path"].removeprefix("../"): out.get("md5", "") for out in stage.get("outs", [])}
     return found
 

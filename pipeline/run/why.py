@@ -15,8 +15,8 @@ from dvc.stage import Stage
 from pipeline.core.code import code_lines, stage_modules
 from pipeline.core.errors import MienError
 from pipeline.core.paths import CODE
+from pipeline.run.edits import ABSENT, differences
 
-ABSENT = "none"
 WITHOUT_EFFECT = ("code", "check_params")  # the first is looked into, the output of the second never changes
 
 
@@ -57,14 +57,6 @@ def param_reasons(stage: Stage) -> list[str]:
             for name in dep.params:
                 found += differences(name, former.get(name, ABSENT), present.get(name, ABSENT))
     return found
-
-
-def differences(name: str, former: Any, present: Any) -> list[str]:
-    """Each value below `name` that is not the same, before and now."""
-    if isinstance(former, dict) and isinstance(present, dict):
-        names = sorted(former.keys() | present.keys())
-        return [d for n in names for d in differences(f"{name}.{n}", former.get(n, ABSENT), present.get(n, ABSENT))]
-    return [] if former == present else [f"params: {name} {former} -> {present}"]
 
 
 def code_reasons(repo: Repo, stage: Stage) -> list[str]:

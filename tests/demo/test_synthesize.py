@@ -3,6 +3,8 @@
 import collections
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from demo.generator.synthesize import synthesize, worker_count
 from pipeline.core.code import ROOT, code_lines, stage_modules
 from pipeline.core.errors import MienError
 from tests.demo.small import TINY
+from tests.workers import lives, wait_for, workers_of
 
 NAME = re.compile(r"^([0-9]+-[0-9]+-[0-9]+x[0-9]+(-[0-9]+)?|[0-9]+|video[0-9]+(_[0-9]+)?)(_left|_right)?$")
 Release = tuple[Path, Path]
@@ -54,6 +57,21 @@ def test_same_bytes_whatever_the_worker_count(release: Release, cache: Path, tmp
     again = make(tmp_path, cache, 2)
     for first, second in zip(release, again, strict=True):
         assert digests(first) == digests(second)
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_renderer_that_is_killed(cache: Path, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from tests.demo.test_synthesize import make; "
+    code += "make(Path(sys.argv[1]), Path(sys.argv[2]), 2)"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(cache)], cwd=ROOT)
+    try:
+        wait_for(lambda: any(path.is_file() for path in tmp_path.rglob("*")))  # they have started and film
+        workers = workers_of(parent.pid)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert len(workers) == 2
+    wait_for(lambda: not any(map(lives, workers)))
 
 
 @pytest.mark.slow

@@ -5,14 +5,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import MienError
 from pipeline.run import parallel
 from pipeline.run.parallel import available_cores, prefetched, worker_count
+from tests.workers import lives, wait_for, workers_of
 
 
 @pytest.mark.parametrize(
@@ -83,23 +82,3 @@ def test_workers_do_not_outlive_a_parent_that_is_killed():
         parent.kill()
         parent.wait()
     wait_for(lambda: not any(map(lives, workers)))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def workers_of(parent: int) -> list[int]:
-    """Spawned workers among the children of a process; the resource tracker is none."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
-def lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
