@@ -1,7 +1,7 @@
 """The files to predict, and the faces in them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from pipeline.faces.detector import DetectAlign, load_detector, verified_digest
 from pipeline.faces.extract import Face, cut_face
 from pipeline.faces.follow import Follower
 from pipeline.faces.media import Frame, UnreadableMedia, decode_image, read_frames, stated_frames
+from pipeline.release.files import is_shown
 from pipeline.run.progress import Progress
+
+KNOWN = ", ".join(sorted((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)))
+UNDECODED = (".heic", ".heif")  # tiles that neither OpenCV nor PyAV puts together
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,44 @@ class Seen:
 
 
 def find_media(source: Path) -> list[Path]:
-    """The picture or video itself, or all below a folder, sorted."""
+    """The picture or video itself, or all below a folder, sorted. What of a folder is not used is told, once a reason.
+
+    `MienError` where there is none.
+    """
     if not source.exists():
         raise MienError(f"{source}: no such file or folder", exit_code=2)
-    inside = sorted(source.rglob("*")) if source.is_dir() else [source]
-    found = [path for path in inside if (is_image(path.name) or is_video(path.name)) and path.is_file()]
+    if not source.is_dir():
+        if why := why_unused(source):
+            raise MienError(f"{source}: {why}", exit_code=2)
+        return [source]
+    reasons = {path: _hidden(path, source) or why_unused(path) for path in sorted(source.rglob("*")) if path.is_file()}
+    tell_passed_over(reasons)
+    found = [path for path, reason in reasons.items() if not reason]
     if not found:
-        known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-        what = "no picture or video in this folder" if source.is_dir() else "not a picture or video"
-        raise MienError(f"{source}: {what} ({', '.join(sorted(known))})", exit_code=2)
-    taken = set(found)
-    others = [path for path in inside if path.is_file() and path not in taken]
-    if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        print(f"passed over, no pictures or videos: {others[0]}{more}", file=sys.stderr)
+        raise MienError(f"{source}: no picture or video in this folder ({KNOWN})", exit_code=2)
     return found
+
+
+def _hidden(path: Path, source: Path) -> str:
+    """Why a file that an operating system keeps for itself is not used: `._x.jpg` is no picture, though called so."""
+    return "" if all(is_shown(part) for part in path.relative_to(source).parts) else "hidden"
+
+
+def why_unused(path: Path) -> str:
+    """Why a file is not predicted, by its name; "" for one that is."""
+    if path.suffix.lower() in UNDECODED:
+        return "no decoder of HEIC is at hand; save it as JPEG or PNG"
+    return "" if is_image(path.name) or is_video(path.name) else f"not a picture or video ({KNOWN})"
+
+
+def tell_passed_over(reasons: Mapping[Path, str]) -> None:
+    """On standard error a line a reason: its first file and how many more; files without a reason are used."""
+    by_reason: dict[str, list[Path]] = {}
+    for path, reason in reasons.items():
+        if reason:
+            by_reason.setdefault(reason, []).append(path)
+    for reason, (first, *more) in by_reason.items():
+        print(f"passed over, {reason}: {first}" + (f" and {len(more)} more" if more else ""), file=sys.stderr)
 
 
 class Finder:
@@ -98,9 +125,11 @@ class ReadyCrops:
     @staticmethod
     def sources(source: Path) -> list[Path]:
         """Folders of frames, and single pictures, sorted."""
-        pictures = [path for path in find_media(source) if is_image(path.name)]
+        media = find_media(source)
+        pictures = [path for path in media if is_image(path.name)]
         if not pictures:
             raise MienError(f"{source}: no picture in it; --crops takes pictures of faces alone", exit_code=2)
+        tell_passed_over({path: "--crops takes pictures alone" for path in media if path not in set(pictures)})
         return sorted({path.parent if _is_frame(path) else path for path in pictures})
 
     def faces(self, source: Path) -> Iterator[Seen]:

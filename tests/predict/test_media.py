@@ -30,11 +30,46 @@ def test_folders_of_frames_are_videos_and_gaps_in_them_have_no_face(tmp_path, ca
     assert row.frame == 1 and row.face
 
 
-def test_what_is_neither_picture_nor_video_is_passed_over_aloud(tmp_path, capsys):
-    for name in ("a.jpg", "b.MP4", "notes.txt", "deep/table.csv"):
+def test_what_of_a_folder_is_not_used_is_told_once_a_reason(tmp_path, capsys):
+    used = ["a.jpg", "b.MP4"]
+    hidden = [".DS_Store", "._a.jpg", ".trash/old.jpg", "__MACOSX/a.jpg"]
+    for name in (*used, *hidden, "notes.txt", "deep/table.csv", "phone.HEIC"):
         write(tmp_path / name, b"")
-    assert find_media(tmp_path) == [tmp_path / "a.jpg", tmp_path / "b.MP4"]
-    assert capsys.readouterr().err == f"passed over, no pictures or videos: {tmp_path}/deep/table.csv and 1 more\n"
+    assert find_media(tmp_path) == [tmp_path / name for name in used]
+    told = capsys.readouterr().err.splitlines()
+    assert f"passed over, hidden: {tmp_path}/.DS_Store and 3 more" in told
+    assert f"passed over, no decoder of HEIC is at hand; save it as JPEG or PNG: {tmp_path}/phone.HEIC" in told
+    (other,) = (line for line in told if "not a picture or video (" in line)
+    assert other.endswith(f": {tmp_path}/deep/table.csv and 1 more") and len(told) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("phone.heic", "no decoder of HEIC is at hand; save it as JPEG or PNG"),
+        ("notes.txt", r"not a picture or video \(.avi, "),
+        ("gone.jpg", "no such file or folder"),
+    ],
+)
+def test_a_file_that_cannot_be_predicted_is_wrong_usage(tmp_path, name, reason):
+    if name != "gone.jpg":
+        write(tmp_path / name, b"")
+    with pytest.raises(MienError, match=f"{name}: {reason}") as caught:
+        find_media(tmp_path / name)
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_asked_for_by_name_may_be_hidden(tmp_path):
+    write(tmp_path / ".me.jpg", b"")
+    assert find_media(tmp_path / ".me.jpg") == [tmp_path / ".me.jpg"]
+
+
+def test_videos_are_told_where_crops_are_asked_for(tmp_path, capsys):
+    for name in ("clip/00001.jpg", "clip/._00002.jpg", "whole.mp4"):
+        write(tmp_path / name, grey_jpeg(9))
+    assert ReadyCrops.sources(tmp_path) == [tmp_path / "clip"]
+    assert f"passed over, --crops takes pictures alone: {tmp_path}/whole.mp4\n" in capsys.readouterr().err
+    assert [(row.frame, row.face is not None) for row in ReadyCrops().faces(tmp_path / "clip")] == [(1, True)]
 
 
 def test_a_folder_without_pictures_is_told(tmp_path):
