@@ -112,10 +112,11 @@ def make_mini(root: Path, tiny: Params) -> Path:
     write_faces(root, "extra", {"pool": 10})
     for track in TRAINED_TRACKS:
         write_axes(root, track, LSD_SPLITS if track == "lsd" else AU_SPLITS)
-    for dataset in ("lsd", "aff-wild2"):
+    trained = [(f"vit-{track}", TRACKS[track].dataset) for track in TRAINED_TRACKS if track != "lsd"]
+    for backbone, dataset in [("mae", "lsd"), ("mae", "aff-wild2"), *trained]:
         faces = Crops(dataset, root / FACES).table
         features = np.random.default_rng(0).normal(size=(len(faces), 12))
-        write_parquet(root / FEATURES / "mae" / dataset / "all.parquet", feature_table(faces, features))
+        write_parquet(root / FEATURES / backbone / dataset / "all.parquet", feature_table(faces, features))
     write_teacher(root, "extra", lambda number: number != 4)
     write_teacher(root, "lsd", lambda number: number % 5 != 2)
     torch.manual_seed(0)
