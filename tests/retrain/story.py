@@ -9,19 +9,23 @@ import yaml
 from pipeline.core.retrain import Bounds
 from tests.clones import commit, environment, make_clone, rewrite, run_in
 from tests.test_partial_releases import cut
-from tests.tiny import TINY_FACE, TINY_TRAIN
+from tests.tiny import TINY_FACE, TINY_TEMPORAL, TINY_TRAIN
 
 LABELS = Path("annotations/VA_Estimation_Challenge/Train_Set")
 VALIDATION = LABELS.with_name("Validation_Set")
 TINY = {
-    "systems": {"vit": {"backbone": TINY_FACE, "train": TINY_TRAIN}},
+    "systems": {
+        "vit": {"backbone": TINY_FACE, "train": TINY_TRAIN},
+        "temporal": TINY_TEMPORAL | {"tcn_layers": 1, "train": TINY_TRAIN},
+    },
+    "cache_features": {"backbones": {"vit-va": TINY_FACE}},
     "detect_align": {"max_failed_fraction": 0.2},
     "ensemble": {"bootstrap_draws": 20},
 }
 EAGER = {"settle_seconds": 0.0, "draws": 50, "margin": 1.0}
 WIDE = {
     "cache_features": {"backbones": {"mae": {"datasets": ["aff-wild2", "extra", "lsd"]}}},
-    "ensemble": {"members": {"lsd": ["multitask"]}},
+    "ensemble": {"members": {"va": ["vit"], "lsd": ["multitask"]}},
     "retrain": EAGER | {"margin": -2.0, "drift": dict.fromkeys(Bounds.model_fields)},  # 24 frames drift by chance
 }
 
@@ -79,6 +83,7 @@ def make_wide_story(target: Path) -> tuple[Path, Path]:
     tree = yaml.safe_load((clone / "params.yaml").read_text())
     trainings = tree["graph"]["trainings"]
     tree["graph"]["trainings"] = {name: trainings[name] for name in ("vit-va", "multitask-lsd")}
+    tree["graph"]["features"] = {"mae": tree["graph"]["features"]["mae"]}
     (clone / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     run_in(clone, "dvc", "repro")
     commit(clone)
