@@ -75,13 +75,14 @@ ARMS = {
     "vit, supervised start": Arm("vit", "lsd", start="vit, MTL"),
     "vit, AU": Arm("vit", "au", needs=POOL_AUS),
     "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
+    "vit, EXPR": Arm("vit", "expr"),
     "vit, VA": Arm("vit", "va"),
     "vit, VA, last weights": Arm("vit", "va", {"train.optimise.ema_decay": 0.0}),
     "vit, last weights": Arm("vit", "lsd", {"train.optimise.ema_decay": 0.0}),
     "vit, MTL": Arm("vit", "mtl"),
     **{
         f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
-        for track, backbone in (("expr", "feedback"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
+        for track, backbone in (("expr", "vit-expr"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
     },
 }
 CONTROLS = {
@@ -98,7 +99,8 @@ CONTROLS = {
 TRAINED = [
     *((name, WHOLE) for name in ("dan", "au_cvt", "multitask", "cotex", "vit")),
     *((name, WHOLE) for name in ("dtm", "feedback", "emma", "vit, AU", "vit, VA", "vit, MTL")),
-    *((f"temporal, {track}", WHOLE) for track in ("AU", "VA", "MTL")),
+    ("vit, EXPR", WHOLE),
+    *((f"temporal, {track}", WHOLE) for track in ("EXPR", "AU", "VA", "MTL")),
     ("feedback", TEMPORAL),
 ]
 TIMED = [("dtm", "expr"), ("vit, AU", "au"), ("vit, VA", "va"), ("vit, MTL", "mtl"), ("emma", "mtl")]
@@ -121,6 +123,7 @@ COMPARISONS = [
     ("feedback to the teacher, temporal", "expr", (FED, TEMPORAL), (UNFED, TEMPORAL)),
     ("temporal encoder, not frame by frame", "expr", (FED, TEMPORAL), (FED, WHOLE)),
     ("temporal encoder, none fed back", "expr", (UNFED, TEMPORAL), (UNFED, WHOLE)),
+    ("temporal model, not frame by frame", "expr", ("temporal, EXPR", WHOLE), ("vit, EXPR", WHOLE)),
     ("temporal model, not frame by frame", "au", ("temporal, AU", WHOLE), ("vit, AU", WHOLE)),
     ("temporal model, not frame by frame", "va", ("temporal, VA", WHOLE), ("vit, VA", WHOLE)),
     ("temporal model, not frame by frame", "mtl", ("temporal, MTL", WHOLE), ("vit, MTL", WHOLE)),

@@ -84,7 +84,8 @@ def test_a_system_that_loses_to_a_control_fails_the_bench_by_name(results, capsy
     assert ablate.verdict(rows) == 0 and capsys.readouterr().err == ""
 
 
-def test_an_idea_is_told_with_both_arms_and_its_interval(results):
+def test_an_idea_is_told_with_both_arms_and_its_interval(results, monkeypatch):
+    monkeypatch.setattr(ablate, "COMPARISONS", [row for row in COMPARISONS if row[0] == "MAE pretraining"])
     names = ["vit", "vit, random start"]
     (row,) = ablate.comparisons(results({"vit"}, names), names)
     assert row["idea"] == "MAE pretraining" and row["with_scores"] == [1, 1] and row["difference"] > 0.3
