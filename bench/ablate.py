@@ -128,16 +128,22 @@ class Results:
     def __init__(self, runs: dict[Run, Path], seeds: list[int]) -> None:
         self.runs = {which: read_run(path) for which, path in runs.items()}
         self.seeds, self.settings = seeds, load_params().ensemble
+        self.fitted: dict[tuple[str, str], list[Answers]] = {}  # by arm and rule: several comparisons ask for one
 
     def answers(self, name: str, which: str) -> list[Answers]:
         """One for each seed, by the run itself or by a rule on its scores (`bench/afterwards.py`)."""
         runs = [self.runs[name, seed] for seed in self.seeds]
         if which in runs[0]["answers"]:
             return [run["answers"][which] for run in runs]
-        sides = [run["scores"] for run in runs]
+        if (name, which) not in self.fitted:
+            self.fitted[name, which] = self.answers_afterwards(name, which, [run["scores"] for run in runs])
+        return self.fitted[name, which]
+
+    def answers_afterwards(self, name: str, which: str, sides: list[dict[str, Tasks]]) -> list[Answers]:
+        """One for each seed's scores, or that of their mean as often."""
         if which == ALL_SEEDS:
             together = {side: mean_tasks([scores[side] for scores in sides]) for side in sides[0]}
-            return [[self.afterwards(name, OWN, together)]] * len(runs)
+            return [[self.afterwards(name, OWN, together)]] * len(sides)
         return [[self.afterwards(name, which, scores)] for scores in sides]
 
     def afterwards(self, name: str, rule: str, scores: dict[str, Tasks]) -> Tasks:

@@ -118,7 +118,8 @@ def extractor_of(cached: CachedBackbone, params: Params) -> Extractor:
 
 def _job(track: str, params: Params, named: Sequence[str] = ()) -> Job:
     needs = Needs("graph", (*EVERYTHING, *(Path(path) for path in dict.fromkeys(named))))
-    return Job(trained_track(track), params.vit, needs, params.finetune.evaluate_batch, pretrained=False)
+    common = params.finetune
+    return Job(trained_track(track), params.vit, needs, common.evaluate_batch, pretrained=False, mirror=common.mirror)
 
 
 def _measured(make: Any, settings: Any, part: str) -> Measured:

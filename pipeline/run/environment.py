@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core.errors import MienError
 
 STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
-EXPERIMENTS = Path(".dvc/tmp/exps")  # where `dvc exp run --temp` copies a project to
+EXPERIMENTS = Path(".dvc", "tmp", "exps")  # where `dvc exp run --temp` copies a project to
 TITLE = "MIEN_FLOW_TITLE"  # what a flow run is for, from whoever starts it
 LOCAL = ("localhost", "127.0.0.1")
 NO_TELEMETRY = {

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from pipeline.core.errors import MienError
-from pipeline.run.environment import NO_TELEMETRY, prepare, require_prefect_home
+from pipeline.run.environment import EXPERIMENTS, NO_TELEMETRY, prepare, require_prefect_home
 from pipeline.run.mlflow_ui import require_free
 
 
@@ -54,7 +54,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 def test_an_experiment_in_a_copy_keeps_its_runs_where_the_project_has_its_own(tmp_path, monkeypatch):
-    copy = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    copy = tmp_path / EXPERIMENTS / "standalone" / "one"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
