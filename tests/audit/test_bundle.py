@@ -241,7 +241,7 @@ def test_what_it_needs_is_asked_for(project: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_whole_run_in_a_bundle(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of rendered data: weights of both networks, every code file verified, nothing broken."""
+    """Of rendered data: weights of encoder, system and temporal model, every code file verified, nothing broken."""
     mien("key", "../team.key")
     assert mien("bundle", str(FILE), "-o", "../bundle.zip", "--sign", "../team.key")[0] == 0
     unpack(tmp_path / "bundle.zip", tmp_path / "empty")
@@ -249,7 +249,7 @@ def test_a_whole_run_in_a_bundle(clone: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.move(clone, tmp_path / "gone")
     assert faces_in(tmp_path / "empty") == []
-    assert len(list(Path("outputs").rglob("*.safetensors"))) == 2
+    assert len(list(Path("outputs").rglob("*.safetensors"))) == 3
     assert sorted(p.name for p in Path("external").rglob("*.onnx")) == ["onet.onnx", "pnet.onnx", "rnet.onnx"]
     code, said = mien("audit", "predictions.txt", "--json")
     told = json.loads(said)

@@ -74,7 +74,7 @@ def test_every_row_comes_out_again(clone: Path) -> None:
         told = json.loads(said)
         assert (code, told["text"], told["recomputed"], told["same_file"]) == (0, line, line, True)
         assert told["source"]["as_the_shard_says"] is True
-        assert set(told["members"]) == {"vit"}
+        assert set(told["members"]) == {"vit", "temporal"}
 
 
 def test_the_crop_of_a_row(clone: Path) -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from models.system import Batch
-from pipeline.train.infer import predict_axis
+from pipeline.train.infer import predict_axis, predict_images
+from tests.models.parts import pictures
+from tests.models.small_vit import build_heads
 
 
 class Brightness:
@@ -42,3 +44,12 @@ def test_predict_axis_keeps_the_order_and_leaves_gaps():
 def test_rows_without_any_face_have_columns_and_no_score(places):
     scores = predict_axis(cast(Any, Brightness()), cast(Any, GreyCrops()), np.array(places, int), 4, batch=2)["va"]
     assert scores.shape == (len(places), 2) and np.isnan(scores).all()
+
+
+def test_predictions_do_not_change_with_the_mirror():
+    system, images = build_heads().eval(), pictures(5)
+    straight, mirrored = (predict_images(system, x.numpy(), mirror=True) for x in (images, images.flip(-1)))
+    for task in straight:
+        torch.testing.assert_close(torch.from_numpy(straight[task]), torch.from_numpy(mirrored[task]))
+    assert not torch.allclose(system(images)["aus"], system(images.flip(-1))["aus"])
+    assert not np.allclose(predict_images(system, images.numpy())["aus"], straight["aus"])
