@@ -9,18 +9,14 @@ import yaml
 from pipeline.core.retrain import Bounds
 from tests.clones import commit, environment, make_clone, rewrite, run_in
 from tests.test_partial_releases import cut
-from tests.tiny import TINY_FACE, TINY_TEMPORAL, TINY_TRAIN
+from tests.tiny import TINY_FACE, TINY_TRAIN
 
 LABELS = Path("annotations/VA_Estimation_Challenge/Train_Set")
 VALIDATION = LABELS.with_name("Validation_Set")
 TINY = {
-    "systems": {
-        "vit": {"backbone": TINY_FACE, "train": TINY_TRAIN},
-        "temporal": TINY_TEMPORAL | {"tcn_layers": 1, "train": TINY_TRAIN},
-    },
-    "cache_features": {"backbones": {"vit-va": TINY_FACE}},
+    "systems": {"vit": {"backbone": TINY_FACE, "train": TINY_TRAIN}},
     "detect_align": {"max_failed_fraction": 0.2},
-    "ensemble": {"bootstrap_draws": 20},
+    "ensemble": {"bootstrap_draws": 20, "members": {"va": ["vit"]}},
 }
 EAGER = {"settle_seconds": 0.0, "draws": 50, "margin": 1.0}
 WIDE = {
@@ -40,6 +36,14 @@ def git(clone: Path, *arguments: str) -> str:
     return run_in(clone, "git", *arguments).strip()
 
 
+def keep(path: Path, trainings: list[str], features: list[str]) -> None:
+    """Some trainings and cached features of params alone: a story is as long as its stages are many."""
+    tree = yaml.safe_load(path.read_text())
+    for part, names in (("trainings", trainings), ("features", features)):
+        tree["graph"][part] = {name: tree["graph"][part][name] for name in names}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
 def make_story(target: Path) -> tuple[Path, Path]:
     """A project that has run once on three training recordings, all committed; and a folder with two more."""
     clone = make_clone(target / "project")
@@ -57,6 +61,7 @@ def make_story(target: Path) -> tuple[Path, Path]:
     run_in(clone, "dvc", "add", "data/raw/mine")
     run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va", "--size", "demo")
     rewrite(clone / "params.yaml", TINY | {"retrain": EAGER})
+    keep(clone / "params.yaml", ["vit-va"], [])
     run_in(clone, "dvc", "repro")
     commit(clone)
     return clone, later
@@ -80,11 +85,7 @@ def make_wide_story(target: Path) -> tuple[Path, Path]:
     run_in(clone, "dvc", "add", "data/raw/mine")
     run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va,lsd", "--size", "demo")
     rewrite(clone / "params.yaml", WIDE)
-    tree = yaml.safe_load((clone / "params.yaml").read_text())
-    trainings = tree["graph"]["trainings"]
-    tree["graph"]["trainings"] = {name: trainings[name] for name in ("vit-va", "multitask-lsd")}
-    tree["graph"]["features"] = {"mae": tree["graph"]["features"]["mae"]}
-    (clone / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    keep(clone / "params.yaml", ["vit-va", "multitask-lsd"], ["mae"])
     run_in(clone, "dvc", "repro")
     commit(clone)
     return clone, later
