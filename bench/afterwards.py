@@ -1,8 +1,8 @@
 """What is done to a trained system's scores afterwards: rules fitted on validation and applied to the test list.
 
-Smoothing and AU thresholds are those of the ensemble stage (`pipeline/ensemble/fit.py`), a member by itself. The others
-are tried here alone: a smoothing window for each class, unit or dimension, and scores divided by how often a class is
-predicted.
+Smoothing, AU thresholds and class priors are those of the ensemble stage (`pipeline/ensemble/fit.py`), a member by
+itself. Two are tried here alone: a smoothing window for each class, unit or dimension, and a gate, by which a model of
+single frames answers in the place of a temporal one where it is sure.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +16,10 @@ from pipeline.ensemble.fit import Ensemble, Timeline, combined_tasks, fit_track
 from pipeline.tables.fitted import thresholds_of
 from pipeline.tables.scores import Tasks, decide, official_score
 
-POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+POWERS = [0.0, 0.25, 0.5, 0.75, 1.0]
+BOUNDS = (2.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)  # of a confidence; by the first nobody is sure
 SMOOTHED, BY_COLUMN, BY_PRIOR = "smoothed", "a window for each column", "divided by the prior"
+GATED = "gated"
 ONE_HALF, OWN, SHRUNK = "AUs at one half", "own AU thresholds", "AU thresholds shrunk"
 Side = tuple[pa.Table, Tasks]  # an axis and its scores, without gaps
 
@@ -26,12 +28,13 @@ def fitted_answer(rule: str, track: str, judged: Side, test: Side, labels: Tasks
     """Decisions on the test list under a rule that was fitted on the judged rows of validation."""
     if rule == ONE_HALF:
         return decide(test[1])
-    if rule in (BY_COLUMN, BY_PRIOR):
-        change = windows_by_column if rule == BY_COLUMN else divided_by_prior
-        judged, test = change(track, judged, test, labels, settings)
     plain = {"half_windows_frames": [0]} if rule != SMOOTHED else {}
-    prior = {"au_prior_frames": 0.0} if rule != SHRUNK else {}
-    settings = settings.model_copy(update=plain | prior)
+    shrunk = {"au_prior_frames": 0.0} if rule != SHRUNK else {}
+    powers = {"class_prior_powers": {track: POWERS} if rule == BY_PRIOR else {}}
+    settings = settings.model_copy(update=powers)
+    if rule == BY_COLUMN:
+        judged, test = windows_by_column(track, judged, test, labels, settings)
+    settings = settings.model_copy(update=plain | shrunk)
     fitted = fit_track(track, Timeline.of(judged[0], track), [judged[1]], labels, settings)
     return decide(combined_tasks(fitted, Timeline.of(test[0], track), [test[1]]), thresholds_of(fitted))
 
@@ -71,21 +74,16 @@ def _scorer(
     return score
 
 
-def divided_by_prior(track: str, judged: Side, test: Side, labels: Tasks, settings: Ensemble) -> tuple[Side, Side]:
-    """Expression probabilities over a power of their mean on the same axis; the best power on the judged rows."""
-    if "expression" not in labels:
-        return judged, test
-    metric = track if track == "lsd" else TRACK_OF_TASK["expression"]
-    truth = {"expression": labels["expression"]}
+def gated(track: str, scores: Mapping[str, Tasks], gate: Mapping[str, Tasks], labels: Tasks) -> dict[str, Tasks]:
+    """Scores by side, the gate's expressions wherever it is sure enough; the bound suits the judged rows best."""
 
-    def score(power: float) -> float:
-        return official_score(metric, truth, decide(_divided(judged[1], power)))["score"]
+    def answer(side: str, bound: float) -> Tasks:
+        sure = gate[side]["expression"]
+        expression = np.where(sure.max(axis=1, keepdims=True) >= bound, sure, scores[side]["expression"])
+        return dict(scores[side]) | {"expression": expression}
 
-    power = max(POWERS, key=score)
-    changed = [(axis, dict(scores) | _divided(scores, power)) for axis, scores in (judged, test)]
-    return changed[0], changed[1]
+    def score(bound: float) -> float:
+        return official_score(track, labels, decide(answer("judged", bound)))["score"]
 
-
-def _divided(scores: Mapping[str, np.ndarray], power: float) -> Tasks:
-    raised = scores["expression"] / scores["expression"].mean(axis=0) ** power
-    return {"expression": raised / raised.sum(axis=1, keepdims=True)}
+    bound = max(BOUNDS, key=score)
+    return {side: answer(side, bound) for side in scores}

@@ -5,19 +5,21 @@ the system answers, and whatever else a comparison asks of the same run; and the
 `bench/afterwards.py` has more.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
-from bench.afterwards import BY_COLUMN, BY_PRIOR, ONE_HALF, OWN, SHRUNK, SMOOTHED
+from bench.afterwards import BY_COLUMN, BY_PRIOR, GATED, ONE_HALF, OWN, SHRUNK, SMOOTHED
 from bench.controls import constant_answer, encoder_of, frozen_scores, random_answer
 from bench.jobs import EVERYTHING, recipe
 from models.system import System
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
+from pipeline.core.graph import Fold
 from pipeline.core.parquet import write_parquet
 from pipeline.core.paths import FEATURES, PSEUDO
 from pipeline.faces.crops import Crops
@@ -25,7 +27,9 @@ from pipeline.settings import Params
 from pipeline.systems.feedback import Settings, student_extractor
 from pipeline.systems.temporal import SequenceData, temporal_recipe
 from pipeline.tables.features import Features
-from pipeline.tables.scores import JUDGING_GRID, Tasks, best_thresholds, decide, fill_missing
+from pipeline.tables.scores import JUDGING_GRID, Tasks, decide, fill_missing
+from pipeline.tables.thresholds import best_thresholds
+from pipeline.train.budget import scaled
 from pipeline.train.data import Axis
 from pipeline.train.fit import Judged, Recipe, best_scores, fit, judge, seed_weights, validation_score
 from pipeline.train.infer import predict_axis
@@ -38,7 +42,8 @@ class Arm:
     """A system for a track with some of its params changed, or a control.
 
     `start` names the arm whose trained ViT it starts from. `control` is `frozen`, a linear head on the encoder,
-    `constant` or `chance`; `pretrained` False starts from random weights.
+    `constant` or `chance`; `pretrained` False starts from random weights. `updates` are over two of the demo's: 1 is
+    half as many, 4 twice. With `folds` the answer is the mean of as many trainings, each judged on another fold.
     """
 
     system: str
@@ -48,9 +53,12 @@ class Arm:
     pretrained: bool = True
     start: str | None = None
     control: str | None = None
+    updates: int = 2
+    folds: int = 0
 
 
 NO_APPEARANCE = dict.fromkeys(("landmarks", "pose", "identity", "age", "sex"), 0.0)
+UNBALANCED = {"train.balance": 0.0}  # as the demo's line says
 AUS, POOL_AUS = PSEUDO / "au" / "lsd.parquet", PSEUDO / "au" / "extra.parquet"
 ARMS = {
     "dan": Arm("dan", "lsd"),
@@ -62,6 +70,7 @@ ARMS = {
     "emma, VA from features": Arm("emma", "mtl", {"va_from": "features"}),
     "cotex": Arm("cotex", "lsd"),
     "cotex, no consistency": Arm("cotex", "lsd", {"consistency_weight": 0.0}),
+    "cotex, a tenth of the consistency": Arm("cotex", "lsd", {"consistency_weight": 10.0}),
     "cotex, no mask": Arm("cotex", "lsd", {"mask_ratio": 0.0}),
     "cotex, neither": Arm("cotex", "lsd", {"mask_ratio": 0.0, "consistency_weight": 0.0}),
     "feedback": Arm("feedback", "expr"),
@@ -76,15 +85,23 @@ ARMS = {
     "vit, AU": Arm("vit", "au", needs=POOL_AUS),
     "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
     "vit, EXPR": Arm("vit", "expr"),
-    "vit, VA": Arm("vit", "va"),
-    "vit, VA, last weights": Arm("vit", "va", {"train.optimise.ema_decay": 0.0}),
+    "vit, VA": Arm("vit", "va", UNBALANCED),
+    "vit, VA, sampled by rarity": Arm("vit", "va"),
+    "vit, VA, last weights": Arm("vit", "va", UNBALANCED | {"train.optimise.ema_decay": 0.0}),
     "vit, last weights": Arm("vit", "lsd", {"train.optimise.ema_decay": 0.0}),
+    "vit, EXPR, five folds": Arm("vit", "expr", folds=5),
+    "vit, VA, five folds": Arm("vit", "va", UNBALANCED, folds=5),
     "vit, MTL": Arm("vit", "mtl"),
     **{
         f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
         for track, backbone in (("expr", "vit-expr"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
     },
 }
+# whose score is looked at over updates: two that a linear head on a frozen encoder had beaten, one whose idea harmed
+BUDGETED = ("dan", "vit, VA", "cotex")
+HALF, TWICE = "half the updates", "twice the updates"
+ARMS |= {f"{name}, {HALF}": replace(ARMS[name], updates=1) for name in BUDGETED}
+ARMS |= {f"{name}, {TWICE}": replace(ARMS[name], updates=4) for name in (*BUDGETED, "cotex, no consistency")}
 CONTROLS = {
     f"{name}, {track.upper()}": Arm("vit", track, pretrained=pretrained, control=control)
     for name, control, pretrained in (
@@ -116,6 +133,18 @@ COMPARISONS = [
     ("VA from scores, not features", "va", ("emma", WHOLE), ("emma, VA from features", WHOLE)),
     ("VA from scores, not features", "mtl", ("emma", WHOLE), ("emma, VA from features", WHOLE)),
     ("JS consistency, under masks", "lsd", ("cotex", WHOLE), ("cotex, no consistency", WHOLE)),
+    (
+        "a tenth of JS consistency, under masks",
+        "lsd",
+        ("cotex, a tenth of the consistency", WHOLE),
+        ("cotex, no consistency", WHOLE),
+    ),
+    (
+        "JS consistency, under masks, twice the updates",
+        "lsd",
+        (f"cotex, {TWICE}", WHOLE),
+        (f"cotex, no consistency, {TWICE}", WHOLE),
+    ),
     ("JS consistency, no masks", "lsd", ("cotex, no mask", WHOLE), ("cotex, neither", WHOLE)),
     ("masked views, with JS", "lsd", ("cotex", WHOLE), ("cotex, no mask", WHOLE)),
     ("masked views, no JS", "lsd", ("cotex, no consistency", WHOLE), ("cotex, neither", WHOLE)),
@@ -136,13 +165,18 @@ COMPARISONS = [
     ("supervised pretraining", "lsd", ("vit, supervised start", WHOLE), ("vit, random start", WHOLE)),
     ("mean of weights (EMA)", "lsd", ("vit", WHOLE), ("vit, last weights", WHOLE)),
     ("mean of weights (EMA)", "va", ("vit, VA", WHOLE), ("vit, VA, last weights", WHOLE)),
+    ("mean of five folds, not one training", "expr", ("vit, EXPR, five folds", WHOLE), ("vit, EXPR", WHOLE)),
+    ("mean of five folds, not one training", "va", ("vit, VA, five folds", WHOLE), ("vit, VA", WHOLE)),
+    ("frames as they come, not by rarity", "va", ("vit, VA", WHOLE), ("vit, VA, sampled by rarity", WHOLE)),
     *(("face and mirror", track, (name, WHOLE), (name, STRAIGHT)) for name, track in FRAME_WISE),
     *(("smoothing in time", track, (name, SMOOTHED), (name, OWN)) for name, track in TIMED),
     *(("a window for each column", track, (name, BY_COLUMN), (name, SMOOTHED)) for name, track in TIMED),
     *(("scores over the class prior", track, (name, BY_PRIOR), (name, OWN)) for name, track in EXPRESSIVE),
+    ("sure frames from a frame-wise model", "expr", ("temporal, EXPR", GATED), ("temporal, EXPR", OWN)),
     *(("AU thresholds fitted", track, (name, OWN), (name, ONE_HALF)) for name, track in UNITS),
     *(("AU thresholds shrunk", track, (name, SHRUNK), (name, OWN)) for name, track in UNITS),
     *(("mean of all seeds", track, (name, ALL_SEEDS), (name, OWN)) for name, track in FRAME_WISE),
+    *((TWICE, ARMS[name].track, (f"{name}, {TWICE}", WHOLE), (name, WHOLE)) for name in BUDGETED),
 ]
 
 
@@ -169,7 +203,17 @@ def changed(params: Params, arm: Arm, seed: int) -> Params:
         if last not in node:
             raise KeyError(path)
         node[last] = value
-    return Params.model_validate(tree)
+    made = Params.model_validate(tree)
+    if arm.updates != 2:
+        made.systems[arm.system] = budgeted(made.systems[arm.system], arm.updates)
+    return made
+
+
+def budgeted(settings: Any, updates: int) -> Any:
+    """A system's settings with every count of steps times `updates` over 2, however many faces there are."""
+    optimise = settings.train.optimise.model_copy(update={"passes": 0.0})
+    fixed = settings.model_copy(update={"train": settings.train.model_copy(update={"optimise": optimise})})
+    return scaled(fixed, updates, 2)
 
 
 def decided(data: Judged, judged: Tasks, test: Tasks) -> Tasks:
@@ -196,6 +240,8 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
         seen, judged, test = frozen_scores(arm.track, encoder_of(params, arm.pretrained))
         score = judge(arm.track, seen.judged, seen.validation_labels, judged)["score"]
         return Measured(score, {WHOLE: [decided(seen, judged, test)]})
+    if arm.folds:
+        return folds_together(arm, params, folder)
     made, system = trained(arms, name, params, folder)
     data, best = made.data, best_scores(made, system)
     test = made.scores(system, data.test)
@@ -208,6 +254,23 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
         answers[TEMPORAL] = [temporal(system, params, folder / "temporal")]
     scores = {"judged": filled_scores(data.judged, best), "test": filled_scores(data.test, test)}
     return Measured(validation_score(made, best)["score"], answers, scores)
+
+
+def folds_together(arm: Arm, params: Params, folder: Path) -> Measured:
+    """The mean of what the trainings of all folds say of the test list; each is judged on its own fold."""
+    parts = []
+    for number in range(arm.folds):
+        seed_weights(params.finetune)
+        made = recipe(arm.system, arm.track, params, fold=Fold(number=number, of=arm.folds))
+        fold = folder / str(number)
+        system, _ = fit(f"fold {number}", made, params.finetune, fold, lambda metrics, step: None)
+        parts.append(filled_scores(made.data.test, made.scores(system, made.data.test)))
+    return Measured(float("nan"), {WHOLE: [decide(mean_tasks(parts))]})
+
+
+def mean_tasks(parts: Sequence[Tasks]) -> Tasks:
+    """The mean of several trainings' scores."""
+    return {task: np.mean([part[task] for part in parts], axis=0) for task in parts[0]}
 
 
 def trained(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> tuple[Recipe, Any]:

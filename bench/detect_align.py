@@ -68,7 +68,8 @@ def ours(videos: list[Path], params: DetectAlign, pool: ProcessPoolExecutor) -> 
     root = videos[0].parent
     items = [[MediaItem("extra", v.name, v.name, "", 0, 0, "video", (v.name,), 0)] for v in videos]
     # a key of its own for each run: nothing may be found in the work store
-    function = functools.partial(extract, root=root, params=params, code=str(time.time_ns()), weights="bench")
+    key = str(time.time_ns())
+    function = functools.partial(extract, root=root, params=params, stage="bench", code=key, weights="bench")
     started = time.perf_counter()
     shards = [shard for part in pool.map(function, items) for shard in part]
     rate = sum(shard.rows for shard in shards) / (time.perf_counter() - started)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.files import VIDEO_SUFFIXES, write_json
+from pipeline.core.files import write_json
+from pipeline.core.pictures import decode_image
+from pipeline.core.suffixes import VIDEO_SUFFIXES
 from pipeline.faces.detections import Detections, overlap
 from pipeline.faces.detector import DetectAlign, load_detector
-from pipeline.faces.media import decode_image, read_frames
+from pipeline.faces.media import read_frames
 from pipeline.settings import load_params
 
 RESULT = Path("docs/benchmarks/detectors.json")

@@ -64,7 +64,7 @@ def measure(name: str, steps: int, results: "multiprocessing.Queue") -> None:
     optimise = made.train.optimise
     with tempfile.TemporaryDirectory() as folder:
         run = Loop(name, made.module, made.batches, prepare, optimise, 0, Path(folder), lambda m, s: None)
-        run.checkpoint_seconds = 1e9
+        run.checkpoint_seconds, run.count_flops = 1e9, False
         started = time.perf_counter()
         train(run)
         seconds = (time.perf_counter() - (times[steps // 2] if steps > 1 else started)) / max(1, steps - steps // 2)

@@ -32,7 +32,7 @@ from pipeline.abaw.writer import submission_bytes
 from pipeline.core.files import write_json
 from pipeline.release.discover import find_release
 from pipeline.release.importer import import_release
-from pipeline.release.validate.validate import validate_release
+from pipeline.validate.validate import validate_release
 
 OUT = Path("docs/benchmarks/official_size.json")
 TEMPLATE_ROWS, TEMPLATE_VIDEOS = 1_022_655, 228

@@ -1,12 +1,13 @@
 """The difference of two arms, paired by seed and by test recording, with its interval."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from pipeline.tables.scores import Tasks, official_score
+from pipeline.abaw.resample import TimesScore, drawn_scores, group_codes
+from pipeline.tables.scores import Tasks, official_part_scores, official_score
 
 Answers = list[Tasks]  # decisions on the test list; where there are several, the mean of their scores counts
 
@@ -29,35 +30,43 @@ def paired_difference(
 
     The variance of the mean difference has two parts, added: that over seeds divided by their number, on this test
     list, and that over draws of whole recordings with replacement (the same draw for both arms and all seeds), with
-    these seeds. The interval is Student's with the seeds' degrees of freedom; one seed leaves the recordings alone,
-    and a normal interval.
+    these seeds. The interval is Student's with Satterthwaite's degrees of freedom (1946): few where the seeds, of which
+    there are few, are most of the variance, and nearly as many as recordings where these are.
     """
 
-    def score(answers: Answers, rows: np.ndarray) -> float:
-        truth = {task: values[rows] for task, values in labels.items()}
-        parts = ({task: values[rows] for task, values in decided.items()} for decided in answers)
-        return float(np.mean([official_score(metric, truth, part)["score"] for part in parts]))
+    names, codes = group_codes(groups)
 
-    def gain(rows: np.ndarray) -> float:
-        return float(np.mean([score(a, rows) - score(b, rows) for a, b in zip(one, other, strict=True)]))
+    def scores(answers: Answers) -> TimesScore:
+        each = [official_part_scores(metric, labels, decided, codes, len(names)) for decided in answers]
+        return lambda times: np.mean([score(times) for score in each], axis=0)
 
-    every = np.arange(len(groups))
-    first, second = ([score(answers, every) for answers in arm] for arm in (one, other))
+    arms = [[scores(answers) for answers in arm] for arm in (one, other)]
+
+    def gain(times: np.ndarray) -> np.ndarray:
+        return np.mean([a(times) - b(times) for a, b in zip(*arms, strict=True)], axis=0)
+
+    first, second = ([_mean_score(metric, labels, answers) for answers in arm] for arm in (one, other))
     gains = np.array(first) - np.array(second)
     seeds = len(gains)
-    over_seeds = gains.var(ddof=1) / seeds if seeds > 1 else 0.0
-    wide = stats.t.ppf(0.975, seeds - 1) if seeds > 1 else stats.norm.ppf(0.975)
-    half = float(wide * np.sqrt(over_seeds + recordings_variance(gain, groups, draws)))
+    over_seeds = float(gains.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    half = half_width([(over_seeds, seeds - 1), (recordings_variance(gain, len(names), draws), len(names) - 1)])
     mean = float(gains.mean())
     return Difference(first, second, mean, mean - half, mean + half)
 
 
-def recordings_variance(gain: Callable[[np.ndarray], float], groups: np.ndarray, draws: int) -> float:
-    """Variance of a score over draws of as many recordings as there are, with replacement, from a fixed seed."""
-    names, codes = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
+def half_width(parts: Sequence[tuple[float, int]]) -> float:
+    """Half of a 95 % interval whose variance is a sum of parts, each estimated with its degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    if not variance:
         return 0.0
-    rows = [np.flatnonzero(codes == code) for code in range(len(names))]
-    generator = np.random.default_rng(0)
-    drawn = (generator.integers(len(rows), size=len(rows)) for _ in range(draws))
-    return float(np.var([gain(np.concatenate([rows[i] for i in chosen])) for chosen in drawn], ddof=1))
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if part)
+    return float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
+
+
+def _mean_score(metric: str, labels: Tasks, answers: Answers) -> float:
+    return float(np.mean([official_score(metric, labels, decided)["score"] for decided in answers]))
+
+
+def recordings_variance(gain: TimesScore, count: int, draws: int) -> float:
+    """Variance of a score over draws of as many recordings as there are, with replacement, from a fixed seed."""
+    return float(np.var(drawn_scores(gain, count, draws, seed=0), ddof=1)) if count > 1 else 0.0

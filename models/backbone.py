@@ -1,4 +1,4 @@
-"""A feature network with its own normalisation: our ViT or a face ResNet read cell by cell, or any timm model."""
+"""A feature network with its own normalisation: our ViT or a face network read cell by cell, or any timm model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from models.face_resnet import IRStem
+from models.mini_xception import MiniXceptionTrunk
 from models.normalise import Normalise
 from models.standardise import Standardise
 from models.vit import build_vit, read_encoder, readout_width
@@ -90,13 +91,13 @@ def vit_backbone(
 class CellReadout(nn.Module):
     """A convolutional stem whose map is averaged over the cells of a raster."""
 
-    def __init__(self, stem: IRStem, grid: int) -> None:
+    def __init__(self, stem: IRStem | MiniXceptionTrunk, grid: int) -> None:
         super().__init__()
         self.stem = stem
         self.grid = grid
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, P, P) to (B, grid * grid * channels)."""
+        """Normalised images (B, 3, P, P), grey ones (B, 1, P, P), to (B, grid * grid * channels)."""
         return F.adaptive_avg_pool2d(self.stem(images), self.grid).flatten(1)
 
 
@@ -106,6 +107,12 @@ def face_backbone(
     """The face-recognition ResNet of `face_resnet`, one mean for each cell of the raster."""
     network = CellReadout(IRStem(channels, units), readout_grid)
     return Backbone(network, readout_grid**2 * channels[-1], pixels, normalise)
+
+
+def mini_xception_backbone(readout_grid: int, pixels: int, normalise: Normalise) -> Backbone:
+    """The expression network of `mini_xception` without its classifier, one mean for each cell of the raster."""
+    network = CellReadout(MiniXceptionTrunk(), readout_grid)
+    return Backbone(network, readout_grid**2 * MiniXceptionTrunk.width, pixels, normalise)
 
 
 def timm_backbone(

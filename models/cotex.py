@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.across import whole
 from models.backbone import Backbone, grid_of
 from models.losses import expression_loss, jensen_shannon
 from models.masking import encode_visible, patchify, random_masking, read_visible
@@ -61,8 +62,9 @@ class CoTex(System):
         every = torch.ones(len(labels), device=labels.device)
         entropy = torch.stack([expression_loss(z, labels, every) for z in logits]).mean()
         parts = {"expression": entropy}
-        if self.consistency_weight and (labels >= 0).any():
-            divergence = jensen_shannon([z[labels >= 0].softmax(-1) for z in logits])
+        labelled = whole(labels >= 0)
+        if self.consistency_weight and labelled.any():
+            divergence = jensen_shannon([whole(z)[labelled].softmax(-1) for z in logits])
             parts["consistency"] = self.consistency_weight * divergence
         return parts
 

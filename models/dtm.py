@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.across import whole
 from models.backbone import Backbone
 from models.losses import expression_loss
 from models.system import Batch, System
@@ -53,7 +54,7 @@ class Dtm(System):
         """Likeliest class (U,) of the two views' mean, and the mask (U,) of those that count."""
         both = self(torch.cat([weak, other_weak])).softmax(-1)
         mean = (both[: len(weak)] + both[len(weak) :]) / 2
-        self.threshold.observe(mean)
+        self.threshold.observe(whole(mean))
         return mean.argmax(-1), self.threshold.accept(mean)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.across import average
 from models.backbone import Backbone
 from models.system import Batch, System
 
@@ -95,7 +96,7 @@ class Feedback(System):
             before = F.cross_entropy(self.student(images), labels)
         yield {"student": F.cross_entropy(self.student(batch["strong"]), soft.argmax(-1))}
         with torch.no_grad():
-            gain = before - F.cross_entropy(self.student(images), labels)
+            gain = average(before - F.cross_entropy(self.student(images), labels))
 
         # 4. the teacher learns from labels, from agreement with itself, and from the gain: a good pseudo-label (the
         #    student got better) is made likelier, a bad one less likely

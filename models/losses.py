@@ -1,10 +1,15 @@
-"""The tasks' losses under their masks: -1 marks an invalid expression or AU, -5 an invalid valence or arousal."""
+"""The tasks' losses under their masks: -1 marks an invalid expression or AU, -5 an invalid valence or arousal.
 
-from collections.abc import Sequence
+A batch that several processes share is gathered first (`models/across.py`): a mean under a mask is of all its rows.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from models.across import whole
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -14,12 +19,14 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 def expression_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy over frames with a label: logits (B, C), labels (B,), sample weights (B,)."""
+    logits, labels, weights = whole(logits), whole(labels), whole(weights)
     loss = F.cross_entropy(logits, labels.clamp_min(0), reduction="none", label_smoothing=smoothing)
     return _weighted_mean(loss, weights * (labels >= 0))
 
 
 def au_loss(logits: Tensor, labels: Tensor, weights: Tensor, pos_weight: Tensor | None = None) -> Tensor:
     """Binary cross-entropy over valid entries: logits and labels (B, 12), sample weights (B,)."""
+    logits, labels, weights = whole(logits), whole(labels), whole(weights)
     target = labels.clamp_min(0).float()
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=pos_weight)
     return _weighted_mean(loss.flatten(), (weights[:, None] * (labels >= 0)).flatten())
@@ -36,10 +43,35 @@ def concordance(predictions: Tensor, labels: Tensor) -> Tensor:
 
 def va_loss(predictions: Tensor, labels: Tensor) -> Tensor:
     """(1 - CCC of valence) + (1 - CCC of arousal) over the batch's valid frames: both (B, 2)."""
+    predictions, labels = whole(predictions), whole(labels)
     valid = (labels >= -1).all(dim=1)
     return sum((1 - concordance(predictions[valid, i], labels[valid, i]) for i in range(2)), torch.zeros(())) * (
         1.0 if valid.any() else 0.0
     )
+
+
+def task_losses(
+    logits: Mapping[str, Tensor],
+    labels: Mapping[str, Tensor],
+    weights: Tensor,
+    au_pos_weight: Tensor,
+    smoothing: float = 0.0,
+) -> dict[str, Tensor]:
+    """The loss of each task that has logits: (B, C) and (B,), (B, 12) twice, (B, 2) twice; sample weights (B,)."""
+    parts = {}
+    if "expression" in logits:
+        parts["expression"] = expression_loss(logits["expression"], labels["expression"], weights, smoothing)
+    if "aus" in logits:
+        parts["aus"] = au_loss(logits["aus"], labels["aus"], weights, au_pos_weight)
+    if "va" in logits:
+        parts["va"] = va_loss(logits["va"].tanh(), labels["va"])
+    return parts
+
+
+def task_scores(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Probabilities of expressions (softmax) and AUs (sigmoid), valence and arousal in [-1, 1] (tanh)."""
+    activate = {"expression": lambda x: x.softmax(-1), "aus": torch.sigmoid, "va": torch.tanh}
+    return {task: activate[task](x) for task, x in logits.items()}
 
 
 def au_sum_loss(logits: Tensor, labels: Tensor, pos_weight: Tensor) -> Tensor:
@@ -47,6 +79,7 @@ def au_sum_loss(logits: Tensor, labels: Tensor, pos_weight: Tensor) -> Tensor:
 
     Shapes as in `au_loss`; a frame without any valid unit counts in the average.
     """
+    logits, labels = whole(logits), whole(labels)
     target = labels.clamp_min(0).float()
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=pos_weight)
     return (loss * (labels >= 0)).sum() / len(labels)

@@ -4,9 +4,11 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from timm.models import checkpoint_seq
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from models.across import shared_rand
 from models.vit import norm_cells, read_tokens
 
 
@@ -19,7 +21,7 @@ def patchify(images: Tensor, patch: int) -> Tensor:
 
 def random_masking(batch: int, tokens: int, mask_ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Per-sample random order: indices of the kept tokens (B, kept) and of all tokens kept-first (B, tokens)."""
-    order = torch.rand(batch, tokens, device=device).argsort(dim=1)
+    order = shared_rand(batch, tokens, device=device).argsort(dim=1)
     return order[:, : int(tokens * (1 - mask_ratio))], order
 
 
@@ -43,7 +45,9 @@ def encode_visible(encoder: VisionTransformer, patches: Tensor, kept: Tensor) ->
     if prefix:
         tokens = torch.cat(prefix, dim=1)
         x = torch.cat([(tokens + position[:, :own] if own else tokens).expand(len(x), -1, -1), x], dim=1)
-    return encoder.norm(encoder.blocks(encoder.norm_pre(x)))
+    x = encoder.norm_pre(x)
+    x = checkpoint_seq(encoder.blocks, x) if encoder.grad_checkpointing else encoder.blocks(x)
+    return encoder.norm(x)
 
 
 def put_back(tokens: Tensor, kept: Tensor, total: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.across import whole
 from models.backbone import Backbone
 from models.losses import expression_loss
 from models.system import Batch, System
@@ -62,6 +63,7 @@ def appearance_loss(name: str, output: Tensor, target: Tensor) -> Tensor:
 
     One minus cosine for an embedding, cross-entropy for sex, squared error for the rest.
     """
+    output, target = whole(output), whole(target)
     known = torch.isfinite(target).all(dim=1)
     if not known.any():
         return output.sum() * 0

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from models.across import total, world
+
 
 class Standardise(nn.BatchNorm1d):
     """Batch norm without an affine part, as MAE's linear probe has it (He et al. 2022, arXiv 2111.06377, appendix A).
@@ -19,9 +21,11 @@ class Standardise(nn.BatchNorm1d):
         """(B, width) to the same; where `seen` (B, width) is False a feature has no part in the moments and comes out
         as zero, its mean. A batch of one has no deviation: running moments stand in.
         """
-        if self.training and seen is not None and len(features) > 1:
-            return self._among_seen(features.float(), seen)
-        batch_moments = self.training and len(features) > 1
+        rows = len(features) * world()
+        if self.training and rows > 1 and (seen is not None or world() > 1):
+            every = torch.ones_like(features, dtype=torch.bool)
+            return self._among_seen(features.float(), every if seen is None else seen)
+        batch_moments = self.training and rows > 1
         out = nn.functional.batch_norm(
             features,
             self.running_mean,
@@ -33,11 +37,11 @@ class Standardise(nn.BatchNorm1d):
         return out if seen is None else out * seen
 
     def _among_seen(self, features: Tensor, seen: Tensor) -> Tensor:
-        count = seen.sum(dim=0)
+        count = total(seen.sum(dim=0))
         some = count.clamp_min(1)
-        mean = (features * seen).sum(dim=0) / some
+        mean = total((features * seen).sum(dim=0)) / some
         centred = (features - mean) * seen
-        variance = centred.square().sum(dim=0) / some
+        variance = total(centred.square().sum(dim=0)) / some
         self._follow(mean.detach(), (variance * some / (some - 1).clamp_min(1)).detach(), count > 1)
         return centred * (variance + self.eps).rsqrt()
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.losses import au_loss, expression_loss, va_loss
+from models.losses import task_losses, task_scores
 from models.standardise import Standardise
 from models.system import Batch, System
 
-ACTIVATE = {"expression": lambda x: x.softmax(-1), "aus": torch.sigmoid, "va": torch.tanh}
 WINDOWS = 32  # scored at a time, so that a long video of wide features fits into memory
 
 
@@ -112,16 +111,9 @@ class TemporalEncoder(System):
         logits = {task: x.flatten(0, 1) for task, x in self(batch["features"], batch["present"]).items()}
         present = batch["present"].flatten()
         labels = {task: batch[task].flatten(0, 1) for task in logits}
-        weights, parts = present.float(), {}
-        if "expression" in logits:
-            parts["expression"] = expression_loss(
-                logits["expression"], labels["expression"], weights, self.label_smoothing
-            )
-        if "aus" in logits:
-            parts["aus"] = au_loss(logits["aus"], labels["aus"], weights, self.au_pos_weight)
-        if "va" in logits:
-            parts["va"] = va_loss(logits["va"].tanh(), labels["va"].masked_fill(~present[:, None], -5))
-        return parts
+        if "va" in labels:  # its loss is over the valid frames, and has no weights
+            labels["va"] = labels["va"].masked_fill(~present[:, None], -5)
+        return task_losses(logits, labels, present.float(), self.au_pos_weight, self.label_smoothing)
 
     @torch.no_grad()
     def predict_video(self, features: Tensor, present: Tensor, stride: int) -> dict[str, Tensor]:
@@ -135,4 +127,4 @@ class TemporalEncoder(System):
             for task, logits in self(features[some], present[some]).items():
                 sums[task].index_add_(0, some.flatten(), logits.flatten(0, 1).float())
         count = torch.bincount(frames.flatten(), minlength=length)[:, None]
-        return {task: ACTIVATE[task](total / count) for task, total in sums.items()}
+        return task_scores({task: total / count for task, total in sums.items()})

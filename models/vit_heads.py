@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.losses import au_loss, expression_loss, va_loss
+from models.losses import task_losses, task_scores
 from models.system import Batch, System
 
 
@@ -49,24 +49,13 @@ class VitHeads(System):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named parts of the loss of a batch; their sum is minimised. Pseudo-labelled faces count `pseudo_weight`."""
-        logits = self(batch["images"])
         weights = torch.where(batch["pseudo"], self.pseudo_weight, 1.0)
-        parts = {}
-        if "expression" in logits:
-            parts["expression"] = expression_loss(
-                logits["expression"], batch["expression"], weights, self.label_smoothing
-            )
-        if "aus" in logits:
-            parts["aus"] = au_loss(logits["aus"], batch["aus"], weights, self.au_pos_weight)
-        if "va" in logits:
-            parts["va"] = va_loss(logits["va"].tanh(), batch["va"])
-        return parts
+        return task_losses(self(batch["images"]), batch, weights, self.au_pos_weight, self.label_smoothing)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Probabilities (expression: softmax, aus: sigmoid) and valence-arousal in [-1, 1]."""
-        activate = {"expression": lambda x: x.softmax(-1), "aus": torch.sigmoid, "va": torch.tanh}
-        return {task: activate[task](x) for task, x in self(batch["images"]).items()}
+        """Probabilities, and valence and arousal (`task_scores`)."""
+        return task_scores(self(batch["images"]))
 
     def no_weight_decay(self) -> set[str]:
         """Names that weight decay leaves alone (timm's convention)."""

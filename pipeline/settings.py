@@ -15,7 +15,7 @@ from pipeline.abaw.writer import Submit
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import CacheFeatures
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Fold, Graph, dataset_of
+from pipeline.core.graph import Fold, Graph, dataset_of, feature_folder
 from pipeline.core.params import Section, read_tree, validated
 from pipeline.core.paths import ARTIFACTS, EXTERNAL, FACES, FEATURES, FEEDBACK, SYSTEMS
 from pipeline.core.retrain import Retrain
@@ -125,7 +125,8 @@ def check_temporal(graph: Graph) -> None:
         if training.track == "lsd":
             raise ValueError(f"{where}: LSD has pictures and no recordings, so it has no temporal model")
         for path in (Path(path) for path in training.needs):
-            line = graph.features.get(path.parent.name) if path.is_relative_to(FEATURES) else None
+            features = feature_folder(path)
+            line = graph.features.get(features.backbone) if features else None
             source = Path(line.weights) if line else FEATURES
             learnt = source.is_relative_to(SYSTEMS) or source.is_relative_to(FEEDBACK)
             owner = source.relative_to(ARTIFACTS).parts[1] if learnt else training.track

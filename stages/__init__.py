@@ -1,1 +1,10 @@
-"""One file = one stage = one command: reads files, calls the library, writes files."""
+"""One file = one stage = one command: reads files, calls the library, writes files.
+
+On the CPU a stage's sums run on one thread, where `OMP_NUM_THREADS` does not say otherwise: their number decides the
+order of a sum and with it the last digit, so the same stage gives the same bytes whatever cores a machine has, alone
+or beside others. The cores are used by stages side by side (`mien repro`) and by a stage's worker processes.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy's BLAS read it

@@ -6,19 +6,22 @@ each face shard and weights, so new recordings cost only themselves.
 """
 
 import sys
+from collections import deque
+from functools import partial
 from pathlib import Path
 
 from pipeline.backbones.encoder import Vit
-from pipeline.backbones.features import CachedBackbone, CacheFeatures, Extractor, write_features
+from pipeline.backbones.features import CachedBackbone, CacheFeatures
 from pipeline.core.code import code_digest
 from pipeline.core.files import atomic_dir, content_digest
 from pipeline.core.graph import CachedFeatures
 from pipeline.core.params import read_section
 from pipeline.core.paths import FACES, FEATURES
-from pipeline.core.workstore import is_sealed, known_digest, link, prune, seal, stored, work_key
+from pipeline.core.workstore import is_sealed, known_digest, link, prune, stored, work_key
 from pipeline.run.command import run_main, stage_argument
+from pipeline.run.parallel import run_tasks
 from pipeline.run.tracking import stage_run
-from pipeline.systems.extractor import extractor_of
+from pipeline.systems.extractor import feature_facts, make_shard
 
 
 def cache(name: str) -> None:
@@ -31,16 +34,14 @@ def cache(name: str) -> None:
     with stage_run(f"cache_features@{name}", logged) as run:
         weights = content_digest([Path(line.weights)])
         code = code_digest("pipeline.backbones.features")
-        extractor: Extractor | None = None
         shards = []
         for path in faces:
             key = work_key(faces=known_digest(path), weights=weights, code=code, backbone=settings.model_dump())
-            shard = stored(f"cache_features-{name}", key, ".parquet")
-            if not is_sealed(shard):
-                extractor = extractor or extractor_of(settings, Path(line.weights))
-                write_features(path, shard, extractor, batch, {"mien.backbone": settings.name or line.weights})
-                seal(shard)
-            shards.append((path.relative_to(FACES), shard))
+            shards.append((path.relative_to(FACES), stored(f"cache_features-{name}", key, ".parquet")))
+        missing = [(FACES / path, shard) for path, shard in shards if not is_sealed(shard)]
+        function = partial(make_shard, settings=settings, weights=Path(line.weights), batch=batch)
+        facts = partial(feature_facts, Path(line.weights), [path for path, _ in missing])
+        deque(run_tasks(function, missing, f"cache_features {name}", facts, workers=1), maxlen=0)
         with atomic_dir(FEATURES / name) as out:
             for path, shard in shards:
                 link(shard, out / path)

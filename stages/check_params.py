@@ -31,6 +31,7 @@ def readers_of_weights(tree: dict[str, Any]) -> dict[str, Any]:
     found |= {f"pretrain_mae@{name}": tree["pretrain_mae"] for name in graph["encoders"]}
     found |= {f"cache_features@{name}": [line, backbones[name]] for name, line in graph["features"].items()}
     found |= {f"pretrain_feedback@{track}": systems["feedback"] for track in graph["feedback"]}
+    found |= {f"pseudo_label_expressions@{track}": tree["pseudo_label"] for track in graph["pool_labellers"]}
     return found | {f"finetune@{name}": [line, systems[line["system"]]] for name, line in graph["trainings"].items()}
 
 

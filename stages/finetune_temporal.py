@@ -15,6 +15,7 @@ from pipeline.core.params import read_section
 from pipeline.core.paths import FEATURES, SYSTEMS
 from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
+from pipeline.run.ranks import on_ranks
 from pipeline.run.tracking import stage_run
 from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe
 from pipeline.tables.features import Features
@@ -50,4 +51,4 @@ def finetune_temporal(track: str) -> None:
 
 
 if __name__ == "__main__":
-    run_main(lambda: finetune_temporal(stage_argument(sys.argv, "TRACK")))
+    run_main(lambda: on_ranks(lambda: finetune_temporal(stage_argument(sys.argv, "TRACK"))))

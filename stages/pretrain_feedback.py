@@ -19,6 +19,7 @@ from pipeline.core.paths import FEEDBACK
 from pipeline.core.tensors import save_tensors
 from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
+from pipeline.run.ranks import on_ranks
 from pipeline.run.tracking import stage_run
 from pipeline.systems.feedback import STUDENT, Spatial, pair_recipe
 from pipeline.tables.curves import write_curve
@@ -58,4 +59,4 @@ def pretrain_feedback(track: str) -> None:
 
 
 if __name__ == "__main__":
-    run_main(lambda: pretrain_feedback(stage_argument(sys.argv, "TRACK")))
+    run_main(lambda: on_ranks(lambda: pretrain_feedback(stage_argument(sys.argv, "TRACK"))))

@@ -22,6 +22,7 @@ from pipeline.core.params import read_section
 from pipeline.core.paths import ENCODER
 from pipeline.core.workstore import training_folder
 from pipeline.run.command import run_main, stage_argument
+from pipeline.run.ranks import on_ranks
 from pipeline.run.tracking import stage_run
 from pipeline.tables.curves import write_curve
 from pipeline.train.budget import stretched
@@ -60,6 +61,7 @@ def pretrain(name: str) -> None:
             folder=training_folder(stage, logged, stage_deps(stage)),
             log=run.log,
             checkpoint_seconds=settings.checkpoint_seconds,
+            speed=settings.speed,
         )
         mae = cast(MAE, train(loop))
         with atomic_dir(ENCODER) as out:
@@ -73,4 +75,4 @@ def pretrain(name: str) -> None:
 
 
 if __name__ == "__main__":
-    run_main(lambda: pretrain(stage_argument(sys.argv, "NAME")))
+    run_main(lambda: on_ranks(lambda: pretrain(stage_argument(sys.argv, "NAME"))))

@@ -1,7 +1,7 @@
 """Write the report: one self-contained page of every track's scores, pictures and data.
 
-Reads metrics and predictions of all stages; writes `reports/index.html`. Run it with `dvc repro report` or
-`python -m stages.report`.
+Reads metrics and predictions of all stages; writes `reports/index.html`, and the scores alone as `reports/scores.json`,
+which git keeps. Run it with `dvc repro report` or `python -m stages.report`.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import report
-from pipeline.core.files import atomic_write_text
+from pipeline.core.files import atomic_write_text, write_json
 from pipeline.core.graph import Graph
 from pipeline.core.params import read_section
-from pipeline.core.paths import REPORT
+from pipeline.core.paths import REPORT, SCORES
 from pipeline.release.files import Data
-from pipeline.report.content import gather
+from pipeline.report.content import gather, scores_of
 from pipeline.run.command import run_main
 from pipeline.run.tracking import stage_run
 
@@ -23,7 +23,8 @@ from pipeline.run.tracking import stage_run
 def mark_figures(content: dict) -> dict:
     """Our own SVG goes into the page as it is; everything else is escaped."""
     content["pictures"] = {track: [Markup(svg) for svg in drawn] for track, drawn in content["pictures"].items()}
-    content["training"] = [(title, Markup(svg)) for title, svg in content["training"]]
+    for drawn in ("training", "over_updates"):
+        content[drawn] = [(title, Markup(svg)) for title, svg in content[drawn]]
     if content["timeline"]:
         content["timeline"] = (content["timeline"][0], Markup(content["timeline"][1]))
     return content
@@ -37,6 +38,7 @@ def main() -> None:
         environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
         content = mark_figures(gather(graph.tracks, [Path(folder) for folder in graph.shown]))
         atomic_write_text(REPORT, environment.get_template("page.html").render(name=data.name, **content))
+        write_json(SCORES, scores_of(content["tracks"]))
         run.artifact(REPORT)
         print(f"report: {REPORT}")
 

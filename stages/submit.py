@@ -29,7 +29,7 @@ def submit(name: str) -> None:
     with stage_run(f"submit@{name}", {"submit": settings.model_dump()}) as run:
         table, scores, found = read_predictions(ENSEMBLE / name / "test.parquet", name)
         template = read_template(template_path)
-        if table["image"].to_pylist() != template.images.to_pylist():
+        if not table["image"].combine_chunks().equals(template.images):
             raise MienError(f"{ENSEMBLE / name}/test.parquet is not on the axis of {template_path}; run `dvc repro`")
         _, fitted = read_fitted(ENSEMBLE / name / "fitted.json")
         decided = decide(scores, thresholds_of(fitted))

@@ -1,11 +1,14 @@
 """A newcomer's clone in miniature: the tracked files at tiny params, run through DVC as anybody would."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from pipeline.core.code import ROOT
@@ -55,3 +58,23 @@ def make_clone(target: Path) -> Path:
     rewrite(target / "params.yaml", TINY_PARAMS)
     commit(target)
     return target
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest's processes to ask makes, for all of them: copy it before you change it."""
+    base = factory.getbasetemp()
+    home = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        target, made = home / name, home / f"{name}.made"
+        if not made.exists():
+            shutil.rmtree(target, ignore_errors=True)  # of a process that failed on its way
+            make(target)
+            made.touch()
+    return target
+
+
+def make_rendered(target: Path) -> None:
+    """A clone in which the miniature release is rendered, and nothing else."""
+    make_clone(target)
+    run_in(target, "dvc", "repro", "demo/dvc.yaml:synthesize")

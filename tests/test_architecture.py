@@ -64,7 +64,10 @@ def test_a_breach_is_seen(package, line):
     assert breaches(package, imported(ast.parse(line)))
 
 
-@pytest.mark.parametrize("file", [file for file in TREES if file.endswith("__init__.py")])
+THREADS = "stages/__init__.py"  # sets the threads of a stage before torch is imported: nothing else runs earlier
+
+
+@pytest.mark.parametrize("file", [file for file in TREES if file.endswith("__init__.py") and file != THREADS])
 def test_package_files_hold_a_docstring_only(file):
     assert len(TREES[file].body) == 1 and ast.get_docstring(TREES[file])
 

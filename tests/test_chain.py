@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import yaml
 
 from pipeline.abaw.check.check import check_file
 from pipeline.abaw.tracks import EXPRESSIONS
-from tests.clones import environment, make_clone, run_in
+from tests.clones import commit, environment, make_clone, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # the first test makes the clone: 29 stages
 TRACKS = ("expr", "au", "va", "mtl", "lsd")
@@ -61,7 +62,7 @@ def test_every_submission_is_conformant(clone: Path) -> None:
 def test_the_report_is_one_file_that_asks_for_nothing(clone: Path) -> None:
     page = (clone / "reports/index.html").read_text()
     for track in TRACKS:
-        assert f"<h2>{track.upper()}</h2>" in page
+        assert f'<h2 id="{track.upper()}">{track.upper()}</h2>' in page
     assert 'src="http' not in page
     assert 'href="http' not in page
 
@@ -109,6 +110,61 @@ def test_killed_stages_end_in_the_same_bytes(clone: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         run_in(clone, "dvc", "repro", "--single-item", stage, "--force")
+    assert _digests(clone) == before
+
+
+@pytest.fixture
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3, with a bucket `team`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket="team")
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.mark.parametrize("kind", ["a folder", "S3"])
+def test_a_fresh_machine_pulls_everything_and_runs_nothing(
+    clone: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one machine pushed to the team's remote another has after `dvc pull`, to the byte, each stage's run too."""
+    commit(clone)
+    remotes = {"a folder": str(tmp_path / "remote"), "S3": "s3://team/mien"}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    fresh = tmp_path / "fresh"
+    for place in (clone, fresh):
+        if place == fresh:
+            subprocess.run(["git", "clone", "-q", str(clone), str(fresh)], check=True)
+        run_in(place, "dvc", "remote", "add", "--local", "--force", "--default", "team", remotes[kind])
+        if kind == "S3":
+            run_in(place, "dvc", "remote", "modify", "--local", "team", "endpointurl", request.getfixturevalue("s3"))
+        run_in(place, "dvc", "push" if place == clone else "pull", "--quiet")
+    assert "Running stage" not in run_in(fresh, "dvc", "repro")
+    assert run_in(fresh, "git", "status", "--porcelain") == ""
+    for track in TRACKS:
+        name = f"submissions/{track}/predictions.txt"
+        assert (fresh / name).read_bytes() == (clone / name).read_bytes()
+
+
+def test_stages_side_by_side_give_the_same_bytes(clone: Path) -> None:
+    """Two at a time under Prefect, after everything that these stages made is gone."""
+    before = _digests(clone)
+    for name in ("vit-expr", "vit-au", "vit-va", "dan-lsd"):
+        member, _, track = name.partition("-")
+        out = f"artifacts/systems/{track}/{member}"
+        shutil.rmtree(clone / ".work" / f"finetune@{name}", ignore_errors=True)
+        shutil.rmtree(clone / out)
+        (clone / ".dvc/cache/files/md5" / before[out][:2] / before[out][2:]).unlink()
+    shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+    run = _mien(clone, "repro", "--jobs", "2", "--until", "submit@va", "submit@lsd", "finetune@vit-au")
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "up to 2 side by side" in run.stdout and "] finetune@vit-va: " in run.stdout
     assert _digests(clone) == before
 
 

@@ -10,18 +10,17 @@ from pipeline.abaw.tracks import TRACKS
 from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
-from tests.clones import commit, make_clone, run_in
+from tests.clones import commit, make_clone, make_rendered, once, run_in
 from tests.faces.pictures import write_video
 from tests.test_partial_releases import cut, make_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def test_test_sets_without_a_face_or_a_row_are_submitted(tmp_path):
+def test_test_sets_without_a_face_or_a_row_are_submitted(tmp_path, tmp_path_factory):
     clone = make_clone(tmp_path / "clone")
-    run_in(clone, "dvc", "repro", "demo/dvc.yaml:synthesize")
     release = clone / "data/raw/mine"
-    cut(clone / "data/raw/demo", release, {"va", "mtl", "lsd"}, pool=False)
+    cut(once(tmp_path_factory, "rendered", make_rendered) / "data/raw/demo", release, {"va", "mtl", "lsd"}, pool=False)
     found = find_release(release)
     tested = set(Manifest(found).template("va")["base_video"].to_pylist())
     for path in (found.videos[video] for video in tested):

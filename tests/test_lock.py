@@ -1,6 +1,7 @@
 """The committed lock is that of the committed code and params: nothing would run again for the default params."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def test_locked_code_is_the_code() -> None:
                 if dep["path"].startswith("artifacts/code/"):
                     locked[dep["path"]] = dep["md5"]
                     assert dep["md5"] == present[dep["path"]], f"{name}: its code changed; run `dvc repro`"
-    assert present.keys() - locked.keys() == {"artifacts/code/external_faces.txt"}  # the demo has no external set
+    unused = {f"artifacts/code/{name}.txt" for name in ("external_faces", "finetune-mini_xception")}
+    assert present.keys() - locked.keys() == unused  # the demo has no external set and no file of weights
 
 
 def test_the_lock_knows_the_stages_that_there_are() -> None:
@@ -60,3 +62,12 @@ def test_dvc_would_run_nothing() -> None:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "Running stage" not in run.stdout, run.stdout[-2000:]
+
+
+def test_a_clone_without_a_cache_has_the_scores(tmp_path: Path) -> None:
+    """`dvc metrics show` and `dvc metrics diff` read what git holds."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    command = [sys.executable, "-m", "dvc", "metrics", "show", "--json"]
+    shown = subprocess.run(command, cwd=tmp_path / "clone", capture_output=True, text=True, check=True).stdout
+    told = json.loads(shown)[""]["data"]["reports/scores.json"]["data"]
+    assert told == json.loads((ROOT / "reports/scores.json").read_text())

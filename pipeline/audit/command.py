@@ -88,6 +88,7 @@ def _facts(found: Any, claims: list[Claim]) -> dict[str, Any]:
         "commit": hit.commits[0] if hit.commits else None,
         "commits": list(hit.commits),
         "branches": found.branches,
+        "experiments": found.experiments,
         "other_chains": [other.commits[0] if other.commits else None for other in found.other_chains],
         "stages": {stage.name: stage_facts(found.case, stage) for stage in found.case.stages},
         "graph": hit.stages,

@@ -1,6 +1,5 @@
 """What a lock says: each stage's deps, outs and params; and the data that no stage makes (`*.dvc`)."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -10,18 +9,12 @@ import yaml
 
 from pipeline.audit.states import State
 from pipeline.core.errors import MienError
+from pipeline.core.safe_yaml import parse_yaml
+from pipeline.run.lock import load_dvc
 from pipeline.run.tracking import LOCKS
 
 DIRECTORY = ".dir"  # how DVC's digest of a folder ends
-
-
-class _DvcSafeLoader(yaml.CSafeLoader):
-    """YAML as DVC reads it: 1e-06 is a number in YAML 1.2, and text in PyYAML's 1.1."""
-
-
-_DvcSafeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError)  # of YAML that is not what DVC writes
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Lock:
 def load_yaml(data: bytes, where: str) -> Any:
     """A YAML file of the project; `MienError` names the one that is none."""
     try:
-        return yaml.load(data, _DvcSafeLoader) or {}
+        return parse_yaml(data, load_dvc) or {}
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())[:160]
         raise MienError(f"{where}: not readable as YAML: {said}; restore it with git") from None
@@ -98,19 +91,26 @@ def parse_lock(texts: Mapping[str, bytes], where: str) -> dict[str, Stage]:
         try:
             for name, entry in (load_yaml(text, f"{lock} of {where}").get("stages") or {}).items():
                 stages[name] = _stage(name, entry, lock)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except MISFITS:
             raise MienError(f"{lock} of {where}: not a lock of DVC; restore it with git") from None
     return stages
+
+
+def parse_pointer(text: bytes, path: str, where: str) -> dict[str, Item]:
+    """The data that a `*.dvc` file names, by path; `MienError` where it is not DVC's."""
+    folder = path.rpartition("/")[0]
+    try:
+        entries = load_yaml(text, f"{path} of {where}").get("outs") or ()
+        items = [_item(entry, f"{folder}/" if folder else "") for entry in entries]
+    except MISFITS:
+        raise MienError(f"{path} of {where}: not a file of DVC; restore it with git") from None
+    return {item.path: item for item in items}
 
 
 def read_lock(state: State) -> Lock:
     """What the locks and the `*.dvc` files of a state say."""
     texts = {lock: text for lock in LOCKS if (text := state.read(lock)) is not None}
-    data = {}
+    data: dict[str, Item] = {}
     for path in state.files(".dvc"):
-        folder = path.rpartition("/")[0]
-        tree = load_yaml(state.read(path) or b"", f"{path} of {state.name}")
-        for entry in tree.get("outs") or () if isinstance(tree, dict) else ():
-            item = _item(entry, f"{folder}/" if folder else "")
-            data[item.path] = item
+        data |= parse_pointer(state.read(path) or b"", path, state.name)
     return Lock(parse_lock(texts, state.name), data)

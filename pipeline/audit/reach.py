@@ -13,7 +13,8 @@ from pipeline.audit.case import Case
 from pipeline.audit.lineage import is_below, origin
 from pipeline.audit.locks import Stage
 from pipeline.audit.outside import MTCNN, champion_of, named_weights
-from pipeline.core.paths import EXTERNAL, FACES, FEATURES, LABELS
+from pipeline.core.graph import feature_folder
+from pipeline.core.paths import EXTERNAL, FACES, LABELS
 
 TRAINS = ("pretrain_mae", "pretrain_feedback", "finetune", "finetune_temporal", "pseudo_label_aus")
 IMAGES = "images"  # a data set without its labels
@@ -80,8 +81,8 @@ def _read(case: Case, stage: Stage) -> set[Reached]:
         path = Path(dep.path)
         if path.is_relative_to(FACES) and path != FACES:
             found.add((path.relative_to(FACES).parts[0], IMAGES, dep.path))
-        elif path.is_relative_to(FEATURES) and len(path.relative_to(FEATURES).parts) > 1:
-            found.add((path.relative_to(FEATURES).parts[1], IMAGES, dep.path))
+        elif features := feature_folder(path):
+            found.add((features.dataset, IMAGES, dep.path))
         elif path.parent == LABELS and path.stem in TRACKS:
             track = TRACKS[path.stem]
             found |= {(track.dataset, task, dep.path) for task in track.tasks} | {(track.dataset, IMAGES, dep.path)}

@@ -1,20 +1,20 @@
 """The project's tracked files as a commit holds them, or as they stand in the working tree."""
 
 import hashlib
-import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.core.errors import MienError
+from pipeline.run.git import run_git
 from pipeline.run.outputs import folder_members
 
 
 def git_bytes(*arguments: str, stdin: bytes | None = None) -> bytes:
     """What a git command says; `MienError` with its first line where it fails."""
     try:
-        run = subprocess.run(["git", *arguments], input=stdin, capture_output=True)
+        run = run_git(*arguments, stdin=stdin)
     except OSError:
         raise MienError("git is not installed; the history of dvc.lock cannot be read", exit_code=2) from None
     if run.returncode:

@@ -21,7 +21,9 @@ def tell_found(found: Found) -> list[str]:
     lines += [f"beside it, also made by Mien: {other}; unpack it to ask about it" for other in found.beside]
     if hit.commits:
         more = f", the first of {len(hit.commits)} commits with this lock" if len(hit.commits) > 1 else ""
-        lines.append(f"in dvc.lock of commit {hit.commits[0]}{more}; branches: {', '.join(found.branches) or 'none'}")
+        tried = f"; experiments of DVC: {', '.join(found.experiments)}" if found.experiments else ""
+        branches = ", ".join(found.branches) or "none"
+        lines.append(f"in dvc.lock of commit {hit.commits[0]}{more}; branches: {branches}{tried}")
     else:
         lines.append("in dvc.lock of the workspace, which is not committed yet: nobody else can see it")
     for other in found.other_chains:

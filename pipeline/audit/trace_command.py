@@ -65,6 +65,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  combined {_numbers(facts['combined'][task], 4)}")
         if how["au_thresholds"]:
             lines.append(f"  thresholds {_numbers(how['au_thresholds'], 2)}")
+        if how["class_prior"]:
+            lines.append(f"  divided by {_numbers(how['class_prior'], 4)}")
     same = facts["recomputed"] == facts["text"]
     lines.append(
         f"decided anew: {facts['recomputed']}: {'the line of the file' if same else 'NOT the line of the file'}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import timm
 from pydantic import Field, model_validator
 
-from models.backbone import Backbone, face_backbone, timm_backbone, vit_backbone
+from models.backbone import Backbone, face_backbone, mini_xception_backbone, timm_backbone, vit_backbone
 from models.normalise import Normalise
 from pipeline.backbones.encoder import Vit, load_into
 from pipeline.backbones.loading import Local, check_form, load_weights
@@ -62,7 +62,7 @@ def normaliser(normalisation: Normalisation | None) -> Normalise:
     """What a declaration says that a network expects to see; [-1, 1], as our own do, where it says nothing."""
     if normalisation is None:
         return Normalise()
-    return Normalise(normalisation.mean, normalisation.std, normalisation.colours == "bgr")
+    return Normalise(normalisation.mean, normalisation.std, normalisation.colours)
 
 
 def build_backbone(settings: BackboneSettings, vit: Vit, pretrained: bool, drop_path: float = 0.0) -> Backbone:
@@ -123,12 +123,16 @@ def declared_backbone(
 ) -> Backbone:
     """A declared network with random weights at an input size, its own where that is None."""
     network, sizes = architecture.network, dict(architecture.sizes)
+    if (network == "mini_xception") != (normalise.colours == "grey"):
+        raise MienError(f"{DECLARATIONS}: colours of a {network}: mini_xception alone sees grey, and nothing else")
     try:
         if network == "vit":
             pixels = _fitting(pixels or sizes["image_pixels"], sizes["patch_pixels"])  # type: ignore[arg-type]
             return vit_backbone(sizes | {"image_pixels": pixels}, readout_grid, drop_path, normalise)
         if network == "face_resnet":
             return face_backbone(normalise=normalise, pixels=pixels or 112, readout_grid=max(1, readout_grid), **sizes)  # type: ignore[arg-type]
+        if network == "mini_xception":
+            return mini_xception_backbone(max(1, readout_grid), pixels or 64, normalise)
     except (KeyError, TypeError, ValueError, AssertionError) as error:  # sizes that were written by hand
         raise MienError(f"{DECLARATIONS}: sizes of a {network}: {error}; declare it with `mien weights add`") from None
     if network in ("dan", "onnx") or not timm.is_model(network):

@@ -15,8 +15,7 @@ def device() -> torch.device:
 def limit_threads() -> None:
     """Let torch use no more threads than this process gets cores, as in a container with a quota.
 
-    `OMP_NUM_THREADS` decides where it is set: one a process where several run side by side. Their number decides the
-    order of sums, so another one gives another last digit.
+    `OMP_NUM_THREADS` decides where it is set, as it is in a stage (`stages/__init__.py`).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), available_cores()))

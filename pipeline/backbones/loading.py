@@ -13,7 +13,8 @@ from pipeline.core.errors import MienError
 from pipeline.core.paths import ARTIFACTS
 from pipeline.core.weights import add_mend, verify
 
-PUBLISHED = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".onnx", ".pkl")  # forms that `mien weights add` is asked about
+# forms that `mien weights add` is asked about
+PUBLISHED = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".onnx", ".pkl", ".h5", ".hdf5")
 
 
 def load_weights(module: nn.Module, path: Path, what: str) -> None:

@@ -172,5 +172,8 @@ def stage_modules(root: Path = ROOT) -> dict[str, tuple[str, ...]]:
 
 
 def _defined(path: Path) -> set[str]:
-    """Names of the functions and classes that a module defines."""
-    return {node.name for node in _parsed(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    """Names of the functions and classes that a module defines, and names that it assigns (`Settings = Mine`)."""
+    body = _parsed(path).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    given = {target.id for target in targets if isinstance(target, ast.Name)}
+    return given | {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}

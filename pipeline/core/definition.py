@@ -12,15 +12,17 @@ from pipeline.core.params import read_tree
 
 
 def definition(entry: dict[str, Any], key: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """A stage with its `${...}` filled in: cmd (text), deps and outs (paths), params (names).
+    """A stage with its `${...}` filled in: cmd (text), deps and outs (paths; metrics
+    are outs), params (names).
 
     `entry` is its body in dvc.yaml, `key` the part of its name behind `@`, `tree` the params. Raises `KeyError`,
     `IndexError`, `StopIteration` or `TypeError` where the params have no such member.
     """
     body, context = _body(entry, key, tree)
     found: dict[str, Any] = {"cmd": _filled(body["cmd"], context)}
-    for kind in ("deps", "outs"):
-        found[kind] = list(dict.fromkeys(Path(_filled(path, context)) for path in body.get(kind, [])))
+    written = body.get("outs", []) + [next(iter(entry)) for entry in body.get("metrics", [])]
+    for kind, paths in (("deps", body.get("deps", [])), ("outs", written)):
+        found[kind] = list(dict.fromkeys(Path(_filled(path, context)) for path in paths))
     found["params"] = [_filled(p, context) if isinstance(p, str) else next(iter(p)) for p in body.get("params", [])]
     return found
 

@@ -1,7 +1,8 @@
-"""Files: what they are by their suffix, their digests, and publishing: an output is complete or absent.
+"""Files: their digests, and publishing: an output is complete or absent.
 
 Write beside the target, fsync, then `os.replace`: the pattern of timm's checkpoint saver, for files and for
-directories. What a killed process left beside its target (`.NAME.tmp-PID`) goes when somebody next writes there.
+directories. What a killed process left beside its target (`.NAME.tmp-MACHINE-PID`) goes when another process of that
+machine next writes there.
 """
 
 import contextlib
@@ -9,27 +10,19 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipeline.core.errors import MienError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-LEFTOVER = re.compile(r"\..+\.tmp-(\d+)")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-
-
-def is_image(name: str) -> bool:
-    """Whether the suffix is one of a still image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def is_video(name: str) -> bool:
-    """Whether the suffix is one of a video container."""
-    return name.lower().endswith(VIDEO_SUFFIXES)
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a process id says nothing about another machine's
+LEFTOVER = re.compile(rf"\..+\.tmp-{MACHINE}-(\d+)")
 
 
 def below(folder: Path, name: str) -> Path:
@@ -61,6 +54,12 @@ def content_digest(paths: list[Path], digest_of: Callable[[Path], str] = file_di
     return digest.hexdigest()
 
 
+def sizes_digest(paths: list[Path]) -> str:
+    """sha256 over names and sizes, without a look at the bytes: tells what is absent or cut off."""
+    told = [f"{path.as_posix()}\0{path.stat().st_size if path.is_file() else path.is_dir()}\n" for path in paths]
+    return hashlib.sha256("".join(told).encode()).hexdigest()
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -73,7 +72,7 @@ def _beside(target: Path) -> Path:
     """A temporary path beside `target`, in a folder that is there and free of what killed processes left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent.resolve(), os.getpid())
-    return target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    return target.with_name(f".{target.name}.tmp-{MACHINE}-{os.getpid()}")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -86,14 +85,13 @@ def _sweep(folder: Path, process: int) -> None:
 
 
 def _lives(process: int) -> bool:
-    """Whether there is a process of that id: this one counts, another of its threads may be writing."""
+    """Whether a process of that id can still write: this one counts, a killed one that nobody waited for does not."""
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True
+    except (psutil.NoSuchProcess, OverflowError):
         return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _remove(path: Path) -> None:

@@ -8,13 +8,13 @@ the line. Weight files from outside are declared in weights.yaml with their dige
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
-from pipeline.core.paths import EXTERNAL
+from pipeline.core.paths import EXTERNAL, FEATURES
 
 NEEDS = 3  # deps of a training in dvc.yaml; DVC knows no optional dep and no list of them
 
@@ -47,7 +47,8 @@ class Training(Section):
     """One training: a system for a track, and the name that its scores have in the track's ensemble.
 
     `needs` are the paths that it reads beside its track's faces and labels, always three: DVC has no optional deps, so
-    a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`.
+    a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`
+    and `balance` in place of the system's `train.balance`.
     `further` are external sets with their share of each batch; 1 leaves the track's own faces to judging alone. `start`
     is a file of weights, declared in weights.yaml, that the whole network starts from: a champion's.
     """
@@ -58,6 +59,7 @@ class Training(Section):
     faces: str
     needs: list[str] = Field(min_length=NEEDS, max_length=NEEDS)
     seed: int | None = None
+    balance: float | None = Field(default=None, ge=0, le=1)
     fold: Fold | None = None
     further: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     start: str | None = None
@@ -103,6 +105,18 @@ class Graph(Section):
 def dataset_of(faces: Path) -> str:
     """The data set of a folder of faces: `artifacts/faces/lsd`, `artifacts/external/affectnet/faces`."""
     return faces.parent.name if faces.is_relative_to(EXTERNAL) else faces.name
+
+
+class FeatureFolder(NamedTuple):
+    """What a folder of cached features holds."""
+
+    backbone: str
+    dataset: str
+
+
+def feature_folder(path: Path) -> FeatureFolder | None:
+    """Backbone and data set of `artifacts/features/<backbone>/<data set>`; None for any other path."""
+    return FeatureFolder(path.parent.name, path.name) if path.parent.parent == FEATURES else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.core.errors import MienError
+from pipeline.core.safe_yaml import parse_yaml
 from pipeline.core.secrets import is_secret_key, redacted
 
 PARAMS = Path("params.yaml")
@@ -75,7 +76,7 @@ def read_tree(path: Path | None = None) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         _refuse_knots(text, path)
-        tree = yaml.safe_load(text)
+        tree = parse_yaml(text)
     except FileNotFoundError:
         raise MienError(f"{path}: no such file; run from the project's root", exit_code=2) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

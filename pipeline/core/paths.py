@@ -23,5 +23,6 @@ SYSTEMS = ARTIFACTS / "systems"  # <track>/<member>/
 ENSEMBLE = ARTIFACTS / "ensemble"
 SUBMISSIONS = Path("submissions")
 REPORT = Path("reports/index.html")
+SCORES = Path("reports/scores.json")  # committed: what DVC compares commits by
 EXTRA = "extra"  # the data set of unlabelled faces
 ABLATIONS = Path("docs/benchmarks/ablations.json")  # written by `make ablate`

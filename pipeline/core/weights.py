@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import file_digest
+from pipeline.core.safe_yaml import parse_yaml
 from pipeline.core.secrets import redacted
 
 DECLARATIONS = Path("weights.yaml")
@@ -18,7 +19,10 @@ Deviation = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, m
 
 
 class Architecture(BaseModel):
-    """Which network the tensors of a file fill: `vit`, `face_resnet`, `dan`, `onnx` or a timm name, and its sizes."""
+    """Which network the tensors of a file fill, and its sizes.
+
+    `vit`, `face_resnet`, `dan`, `mini_xception`, `onnx` or a timm name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     network: str
@@ -28,14 +32,14 @@ class Architecture(BaseModel):
 class Normalisation(BaseModel):
     """What a network expects to see: a square of `pixels`, values in [0, 1] less `mean` over `std`, channel by channel.
 
-    `colours` is the order of the channels, in which `mean` and `std` stand too.
+    `colours` is the order of the channels, in which `mean` and `std` stand too; `grey` is one channel made of RGB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     mean: Mean
     std: Deviation
     pixels: int = Field(ge=1)
-    colours: Literal["rgb", "bgr"] = "rgb"
+    colours: Literal["rgb", "bgr", "grey"] = "rgb"
 
 
 class Weights(BaseModel):
@@ -59,7 +63,7 @@ def declared(path: Path | None = None) -> dict[str, Weights]:
     """All declarations, by name."""
     path = path or DECLARATIONS
     try:
-        entries = yaml.safe_load(path.read_text()) or {}
+        entries = parse_yaml(path.read_text()) or {}
         known = {name: Weights(**entry) for name, entry in entries.items()}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError, AttributeError) as error:
         raise MienError(f"{path}: cannot be read as weight declarations: {' '.join(str(error).split())}") from None

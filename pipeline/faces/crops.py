@@ -21,7 +21,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.pages import Column, byte_values
 from pipeline.core.parquet import read_parquet, shard_paths
 from pipeline.core.paths import FACES
-from pipeline.faces.media import decode_image
+from pipeline.core.pictures import decode_image
 from pipeline.run.parallel import worker_count
 
 JPEG = "jpeg"

@@ -1,5 +1,6 @@
 """What every face detector returns, and the protocol it follows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,12 +28,26 @@ class Detections:
         empty = np.zeros
         return cls(empty((0, 4), np.float32), empty(0, np.float32), empty((0, 5, 2), np.float32))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Detections"]) -> "Detections":
+        """The faces of several looks at one image."""
+        boxes, scores = [part.boxes for part in parts], [part.scores for part in parts]
+        return cls(np.concatenate(boxes), np.concatenate(scores), np.concatenate([part.landmarks for part in parts]))
+
+    def chosen(self, rows: np.ndarray) -> "Detections":
+        """These faces alone: indices, or a mask (N,)."""
+        return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
 
 class Detector(Protocol):
     """A face detector: BGR uint8 image (H, W, 3) to `Detections`."""
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find the faces of one image."""
+        ...
+
+    def detect_near(self, image: np.ndarray, box: np.ndarray) -> Detections:
+        """Find the face that had this box (4,) in the frame before, and others beside it, for less than `detect`."""
         ...
 
 

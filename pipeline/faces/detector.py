@@ -27,6 +27,7 @@ class DetectAlign(Sources):
     score_threshold: float = Field(gt=0, lt=1)
     min_face_pixels: int = Field(ge=12)
     max_gap_frames: int = Field(ge=0)
+    every: int = Field(default=1, ge=1, le=30)  # a default: bundles of before this param have none
     crop_pixels: int = Field(ge=112)
     jpeg_quality: int = Field(ge=50, le=100)
     max_failed_fraction: float = Field(ge=0, le=1)
@@ -86,4 +87,10 @@ def load_detector(params: DetectAlign) -> Detector:
     from pipeline.faces.scrfd import InsightFace
 
     (path,) = detector_files(params).values()
-    return InsightFace(path, params.detect_pixels, params.score_threshold)
+    detector = InsightFace(path, params.detect_pixels, params.score_threshold)
+    if params.every > 1 and detector.fixed_pixels:
+        raise MienError(
+            f"params.yaml: detect_align.every: {path.name} sees {detector.fixed_pixels} pixels whatever it is given, "
+            f"so a look around a face costs as much as the whole frame; set every: 1 or take a file of free input size"
+        )
+    return detector

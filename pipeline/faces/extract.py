@@ -20,14 +20,16 @@ import simplejpeg
 
 from pipeline.abaw.names import frame_number
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image
 from pipeline.core.parquet import CROP_ROWS, write_parquet
+from pipeline.core.pictures import UnreadableMedia, decode_image
+from pipeline.core.suffixes import is_image
 from pipeline.core.workstore import is_sealed, seal, stored, work_key
 from pipeline.faces.detections import Detections, Detector
 from pipeline.faces.detector import DetectAlign, load_detector
 from pipeline.faces.follow import Follower, SideFollower
 from pipeline.faces.geometry import align
-from pipeline.faces.media import Frame, UnreadableMedia, decode_image, read_frames, stated_frames
+from pipeline.faces.keyframes import KeyframeDetector
+from pipeline.faces.media import Frame, read_frames, stated_frames
 from pipeline.release.files import LooseStore, Store, join
 from pipeline.release.pack import INDEX, PackStore, is_pack
 from pipeline.tables.manifest import MediaItem
@@ -117,20 +119,17 @@ def _video_faces(
 ) -> Iterator[tuple[Frame, dict[str, Face | None]]]:
     """Each frame with the face of each side ("" for a video of one person); none where it could not be decoded."""
     follower: Follower | SideFollower | None = None
+    keyframes = KeyframeDetector(detector, params.every)
     for frame in read_frames(path):
         image = frame.image
         if image is None:
             yield frame, dict.fromkeys(sides)
             continue
-        faces = detector.detect(image)
-        if sides == [""]:
-            follower = follower or Follower(params.max_gap_frames)
-            assert isinstance(follower, Follower)
-            chosen = {"": follower.choose(faces)}
-        else:
-            follower = follower or SideFollower(image.shape[1])
-            assert isinstance(follower, SideFollower)
-            chosen = follower.choose(faces)
+        if follower is None:
+            gap = params.max_gap_frames
+            follower = Follower(gap) if sides == [""] else SideFollower(image.shape[1], gap)
+        faces = keyframes.detect(frame.number, image, follower.followed)
+        chosen = {"": follower.choose(faces)} if isinstance(follower, Follower) else follower.choose(faces)
         found = {side: None if (i := chosen[side]) is None else cut_face(image, faces, i, params) for side in sides}
         yield frame, found
 

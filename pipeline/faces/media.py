@@ -1,8 +1,8 @@
-"""Pictures and videos as the world makes them: what decodes, and what a damaged file still gives.
+"""Videos as the world makes them: what decodes, and what a damaged file still gives.
 
-Videos are decoded by FFmpeg through PyAV: the same pixels as OpenCV's reader gives (to the last bit on all that was
+They are decoded by FFmpeg through PyAV: the same pixels as OpenCV's reader gives (to the last bit on all that was
 compared) at the same cost, and beyond it each frame's own time, the frames behind a damaged one, display matrices with
-mirrors, and pixels that are not square. Pictures are decoded by libjpeg-turbo (simplejpeg) and OpenCV.
+mirrors, and pixels that are not square.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,17 @@ import av
 import av.logging
 import cv2
 import numpy as np
-import simplejpeg
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from pipeline.core.pictures import MAX_PIXELS, UnreadableMedia
+
 av.logging.set_level(av.logging.PANIC)  # damaged files are reported by us, once, not a line a packet
 
-MAX_PIXELS = 100_000_000  # of a picture or a frame; the largest camera has as many
 PLAYLISTS = ("concat", "hls", "dash", "sdp", "rtsp", "m3u")  # a text that names other files is no video
-
-
-class UnreadableMedia(Exception):
-    """A file that cannot be decoded; the message is the reason that `failures.parquet` keeps."""
-
-
-# --- videos ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,8 @@ def _moving(container: av.container.InputContainer) -> VideoStream:
     if not streams:
         raise UnreadableMedia("no decodable video stream")
     stream = streams[0]
+    if stream.codec_context is None:  # and whatever is asked of the stream is an AttributeError
+        raise UnreadableMedia("its codec is not known")
     if stream.width * stream.height > MAX_PIXELS:
         raise UnreadableMedia(f"{stream.width}x{stream.height} pixels a frame")
     return stream
@@ -162,47 +157,3 @@ def _turned(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     if d < 0:
         image = image[::-1]
     return np.ascontiguousarray(image)
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def decode_image(data: bytes) -> np.ndarray:
-    """Decode a picture to BGR uint8 (H, W, 3); a truncated JPEG is an error, not a grey-bottomed picture.
-
-    Its size is looked up first: a few hundred bytes may ask for ten gigabytes. Bytes behind a JPEG's end are no harm.
-    """
-    if not data:
-        raise UnreadableMedia("file is empty")
-    try:
-        return _decode_jpeg(data) if data[:2] == b"\xff\xd8" else _decode_other(data)
-    except (cv2.error, MemoryError) as error:
-        raise UnreadableMedia(f"not a decodable picture ({str(error).strip().splitlines()[-1][:80]})") from None
-
-
-def _decode_jpeg(data: bytes) -> np.ndarray:
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        raise UnreadableMedia("JPEG is truncated or damaged") from None
-    _check_size(width, height)
-    try:
-        return simplejpeg.decode_jpeg(data, "BGR", strict=True)
-    except ValueError as error:
-        if "premature end" in str(error).lower():
-            raise UnreadableMedia("JPEG is truncated") from None
-    return _decode_other(data)  # four colours, or an oddity that libjpeg warns of and shows
-
-
-def _decode_other(data: bytes) -> np.ndarray:
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
-        _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UnreadableMedia("not a decodable picture")
-    return image
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnreadableMedia(f"{width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million")

@@ -17,6 +17,7 @@ from pipeline.faces.detections import Detections, suppress
 CELL = 12  # pixels a P-Net cell sees
 STRIDE = 2
 PYRAMID_FACTOR = 0.709
+NEAR_MARGIN = 0.5  # of a box's longer side, on every side: what R-Net and O-Net may move it into
 
 
 def onnx_files() -> dict[str, Path]:
@@ -34,6 +35,11 @@ def single_thread_session(path: Path, providers: list[str] | None = None) -> ort
     options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(str(path), options, providers=providers or ["CPUExecutionProvider"])
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """A BGR uint8 image (H, W, 3) as the networks' RGB float32, not yet normalised."""
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32)
 
 
 def _normalise(pixels: np.ndarray) -> np.ndarray:
@@ -113,11 +119,24 @@ class MTCNN:
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find the faces of a BGR uint8 image (H, W, 3)."""
-        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32)
+        rgb = _rgb(image)
         boxes, scores = self._proposals(rgb)
         boxes = _square(boxes[suppress(boxes, scores, 0.7)])
-        if not len(boxes):
+        return self._judged(rgb, boxes) if len(boxes) else Detections.none()
+
+    def detect_near(self, image: np.ndarray, box: np.ndarray) -> Detections:
+        """Find the face around `box` (4,), which R-Net and O-Net take as they do a proposal: nothing is searched."""
+        margin = NEAR_MARGIN * float((box[2:] - box[:2]).max())
+        left, top = np.maximum(box[:2] - margin, 0).astype(int)
+        right, bottom = np.maximum(box[2:] + margin, 0).astype(int) + 1
+        part, corner = image[top:bottom, left:right], np.array([left, top], np.float32)
+        if not part.size:
             return Detections.none()
+        found = self._judged(_rgb(part), _square(box[None] - np.tile(corner, 2)))
+        return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
+
+    def _judged(self, rgb: np.ndarray, boxes: np.ndarray) -> Detections:
+        """The faces among square proposals (N, 4), N > 0, by R-Net and O-Net."""
         out = self._run(self.rnet, self._patches(rgb, boxes, 24))
         passed = out[2][:, 1] > self.thresholds[1]
         boxes, scores, regression = boxes[passed], out[2][passed, 1], out[4][passed]

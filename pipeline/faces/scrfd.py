@@ -17,6 +17,8 @@ from pipeline.faces.detections import Detections
 from pipeline.faces.mtcnn import single_thread_session
 
 MARGIN = 0.25  # of each side, on either end
+NEAR_PIXELS = 192  # side of what is seen around a followed face, for a ninth of the time of 640
+NEAR_WIDTH = 1.5  # of that in the sides of the last box: a face of 128 pixels, with room for a face's pace
 FILLING = 0.25  # of the picture's area: what a face found with a margin must have at least
 
 
@@ -49,6 +51,24 @@ class InsightFace:
         found = self._found(image)
         return found if len(found) else self._filling(image)
 
+    @property
+    def fixed_pixels(self) -> int | None:
+        """Side of the square that the file's graph is fixed at, if it is."""
+        return self.model.static_input_size and max(self.model.static_input_size)
+
+    def detect_near(self, image: np.ndarray, box: np.ndarray) -> Detections:
+        """Find faces in a square around `box` (4,), seen at `NEAR_PIXELS`; beyond the image its edge goes on."""
+        side = max(1.0, float((box[2:] - box[:2]).max()) * NEAR_WIDTH)
+        corner, scale = (box[:2] + box[2:]) / 2 - side / 2, NEAR_PIXELS / side
+        # insightface's decoding leaves out the half pixel by which a resize moves centres; so do points found here
+        half = 0.5 - 0.5 * max(image.shape[:2]) / self.model.input_size[0]
+        x, y = (half - corner) * scale
+        matrix = np.array([[scale, 0, x], [0, scale, y]])
+        seen = cv2.warpAffine(image, matrix, (NEAR_PIXELS, NEAR_PIXELS), borderMode=cv2.BORDER_REPLICATE)
+        found = self._found(seen, NEAR_PIXELS)
+        boxes, landmarks = found.boxes / scale + np.tile(corner, 2), found.landmarks / scale + corner
+        return Detections(boxes.astype(np.float32), found.scores, landmarks.astype(np.float32))
+
     def _filling(self, image: np.ndarray) -> Detections:
         """Faces that are found in the image with a margin and fill it, in the image's own pixels."""
         height, width = image.shape[:2]
@@ -59,8 +79,9 @@ class InsightFace:
         boxes, landmarks = found.boxes[large] - np.tile(corner, 2), found.landmarks[large] - corner
         return replace(found, boxes=boxes, scores=found.scores[large], landmarks=landmarks)
 
-    def _found(self, image: np.ndarray) -> Detections:
-        boxes, landmarks = self.model.detect(image)
+    def _found(self, image: np.ndarray, pixels: int | None = None) -> Detections:
+        """Faces of an image seen in a square of `pixels`, `detect_pixels` where none are given."""
+        boxes, landmarks = self.model.detect(image, pixels and (pixels, pixels))
         if not len(boxes):
             return Detections.none()
         return Detections(boxes[:, :4].astype(np.float32), boxes[:, 4].astype(np.float32), landmarks.astype(np.float32))

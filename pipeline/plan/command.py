@@ -1,6 +1,5 @@
 """`mien init DIR`: look at a release, write a params.yaml for it, say what was left out and what comes next."""
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.params import PARAMS
 from pipeline.plan.init import SIZES, Held, Plan, build, write_params
 from pipeline.release.discover import find_release
+from pipeline.run.git import git
 from pipeline.settings import load_params
 
 
@@ -42,8 +42,7 @@ def _below_project(place: Path) -> str:
 
 def _is_changed(path: Path) -> bool:
     """Whether git knows the file and holds it otherwise."""
-    run = subprocess.run(["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True)
-    return run.returncode == 0 and bool(run.stdout.strip())
+    return bool(git("status", "--porcelain", "--", str(path)))
 
 
 def _tell(plan: Plan, output: Path) -> None:

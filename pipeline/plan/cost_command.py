@@ -36,7 +36,7 @@ from pipeline.tables.scores import Tasks
 from pipeline.train.randomness import seed_step
 
 SAMPLE_FRAMES = 24
-ENSEMBLE_ROWS, ENSEMBLE_VIDEOS = 600, 12
+ENSEMBLE_ROWS, ENSEMBLE_VIDEOS = 20_000, 40  # enough that the rows take longer than the calls
 GIGA = 1e9
 
 
@@ -182,7 +182,7 @@ def _measured(stage: str, place: Path) -> Measured:
     """One measurement in a process of its own, in the throw-away folder."""
     target = place / f"{stage}.json"
     command = [sys.executable, "-m", "pipeline.plan.measure", stage, target.name]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(ROOT)}  # one thread, as a stage has it
     run = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]

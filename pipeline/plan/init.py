@@ -140,7 +140,7 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
     if "au" in tracks:
         _add(plan, "vit", "au", [*encoder, *pool, *taught] if taught else encoder)
     if "va" in tracks:
-        _add(plan, "vit", "va", encoder)
+        _add(plan, "vit", "va", encoder, balance=0.0)  # as in the shipped params, which say why
     if "mtl" in tracks:
         _add(plan, "vit", "mtl", encoder)
         if encoder and "lsd" in tracks:
@@ -172,10 +172,10 @@ def _temporal(plan: Plan, track: str) -> None:
     _add(plan, "temporal", track, [(FEATURES / name / dataset).as_posix()])
 
 
-def _add(plan: Plan, system: str, track: str, needs: Sequence[str]) -> None:
+def _add(plan: Plan, system: str, track: str, needs: Sequence[str], **own: float) -> None:
     faces = TRACKS[track].dataset
     filled = [*needs, *[needs[-1] if needs else (FACES / faces).as_posix()] * 3][:3]
-    line = {"system": system, "track": track, "member": system, "faces": faces, "needs": filled}
+    line = {"system": system, "track": track, "member": system, "faces": faces, **own, "needs": filled}
     plan.graph["trainings"][f"{system}-{track}"] = line
     plan.members.setdefault(track, []).append(system)
 

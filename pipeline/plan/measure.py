@@ -32,7 +32,7 @@ from pipeline.systems.named import system_module
 from pipeline.systems.temporal import SequenceData, temporal_recipe
 from pipeline.tables.features import Features
 from pipeline.train.budget import scaled
-from pipeline.train.fit import Job, Recipe
+from pipeline.train.fit import Job, Scored
 from pipeline.train.loop import Loop, train
 from pipeline.train.mae import Pool, build_mae
 from pipeline.train.views import augmenter
@@ -58,9 +58,11 @@ def measure_training(name: str, params: Params) -> Measured:
     line = params.graph.trainings[name]
     settings: Any = params.systems[line.system]
 
-    def made(chosen: Any) -> Recipe:
+    def made(chosen: Any) -> Scored:
         return system_module(line.system).recipe(chosen, _job(line.track, params, line.needs))
 
+    if not hasattr(settings, "train"):
+        return Measured(0.0, _scored_a_second(made(settings)), _resident(), _on_gpu())
     return _measured(made, settings, "train")
 
 
@@ -129,13 +131,18 @@ def _measured(make: Any, settings: Any, part: str) -> Measured:
         made = make(chosen)
         before = _resident()
         seconds = _seconds(made.module, made.batches, made.prepare, made.train.optimise)
-        axis, module = made.data.validation, made.module.eval()
-        made.scores(module, axis)
-        began = time.perf_counter()
-        made.scores(module, axis)
-        return seconds, len(axis) / (time.perf_counter() - began), before
+        return seconds, _scored_a_second(made), before
 
     return _few_or_all(run, settings, part)
+
+
+def _scored_a_second(made: Scored) -> float:
+    """Rows of the judged axis that are scored a second; the first time does not count."""
+    axis, module = made.data.validation, made.module.to(device()).eval()
+    made.scores(module, axis)
+    began = time.perf_counter()
+    made.scores(module, axis)
+    return len(axis) / (time.perf_counter() - began)
 
 
 def _few_or_all(run: Any, settings: Any, part: str) -> Measured:
@@ -178,7 +185,7 @@ def _seconds(module: Any, batches: Any, prepare: Any, optimise: Any) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         run = Loop("plan", module, batches, seen, optimise, 0, Path(folder), lambda row, step: None)
-        run.checkpoint_seconds = 1e9
+        run.checkpoint_seconds, run.count_flops = 1e9, False
         train(run)
     times = [*times[:: optimise.accumulate], time.perf_counter()]
     later = [after - before for before, after in pairwise(times)][1:]

@@ -9,7 +9,7 @@ from pipeline.core.graph import Training
 from pipeline.plan.measure import Measured
 from pipeline.plan.sizes import Media, Rows, faces_in
 from pipeline.settings import Params
-from pipeline.train.budget import stretched
+from pipeline.train.budget import stretched, stretched_training
 from pipeline.train.fit import Train
 
 FEATURE_BYTES, SCORE_BYTES = 2, 4
@@ -110,11 +110,12 @@ def _temporal(known: Known, track: str) -> Need:
 
 def _training(known: Known, name: str, line: Training) -> Need:
     settings: Any = known.params.systems[line.system]
-    rows = known.rows[line.track]
-    settings = stretched(settings, settings.train.optimise, rows.train)
-    return _trained(
-        known, f"finetune@{name}", settings.train, rows, predicted=rows.validation - rows.judged + rows.test
-    )
+    stage, rows = f"finetune@{name}", known.rows[line.track]
+    if not hasattr(settings, "train"):  # a published network: its scores alone
+        speed, predicted = known.measured[stage], rows.validation + rows.test
+        return _need(known, stage, predicted / speed.rows_a_second, speed, predicted * SCORE_BYTES * 8)
+    settings = stretched_training(settings, rows.train)
+    return _trained(known, stage, settings.train, rows, predicted=rows.validation - rows.judged + rows.test)
 
 
 def _trained(known: Known, stage: str, train: Train, rows: Rows, predicted: int) -> Need:

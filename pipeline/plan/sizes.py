@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from pipeline.core.graph import dataset_of
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import LABELS, MEDIA, TEMPLATES
+from pipeline.core.pictures import UnreadableMedia
+from pipeline.faces.media import read_frames, stated_frames
 from pipeline.release.files import LooseStore
-from pipeline.release.validate.media import container_frames
 from pipeline.tables.manifest import MediaItem, media_items
 from pipeline.tables.scores import task_arrays
 from pipeline.train.data import valid_rows
@@ -59,11 +60,19 @@ def media(root: Path) -> list[Media]:
 
 
 def _frames(item: MediaItem, root: Path) -> int:
-    """Frames of a video, of which the container tells where no list does; pictures of a folder."""
+    """Frames of a video, of which the file tells where no list does; pictures of a folder."""
     if item.kind == "video" and not item.frames:
         place = LooseStore(root).local(item.paths[0])
-        return (container_frames(place) if place else None) or 0
+        return _counted(place) if place else 0
     return item.count or item.frames
+
+
+def _counted(video: Path) -> int:
+    """As many as the container states, or, where it states none, as can be read."""
+    try:
+        return stated_frames(video) or sum(1 for _ in read_frames(video))
+    except UnreadableMedia:
+        return 0
 
 
 def faces_in(found: list[Media], folders: list[str]) -> int:

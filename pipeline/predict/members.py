@@ -5,9 +5,10 @@ combined and, in videos, smoothed exactly as the submissions were.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,12 +21,12 @@ from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.backbones.features import CacheFeatures, Extractor, features_of
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Graph, Needs, Training
+from pipeline.core.graph import Graph, Needs, Training, feature_folder
 from pipeline.core.params import read_section
-from pipeline.core.paths import ENSEMBLE, FEATURES, FEEDBACK, SYSTEMS
+from pipeline.core.paths import ENSEMBLE, FEEDBACK, SYSTEMS
 from pipeline.ensemble.fit import Ensemble, Timeline, combined
 from pipeline.faces.crops import decode_crops
-from pipeline.predict.media import Seen
+from pipeline.predict.stored import StoredFeatures
 from pipeline.systems import feedback, temporal
 from pipeline.systems.extractor import extractor_of
 from pipeline.systems.named import system_module
@@ -35,21 +36,38 @@ from pipeline.train.fit import Finetune, Job, task_weights
 from pipeline.train.infer import predict_images
 
 SOURCES = {"expression": ("expr", "mtl", "lsd"), "aus": ("au", "mtl"), "va": ("va", "mtl")}
+KEPT_BYTES = 2**26  # of decoded crops, a size
+PART_BATCHES = 8  # of crops that are in memory at once
 
 
 class Faces:
-    """The crops of one file as JPEG, and the frame of each; decoded once a size, whoever asks."""
+    """The crops of one file as JPEG, and the frame of each; decoded once a size, whoever asks, where that is not much.
 
-    def __init__(self, jpegs: list[bytes], frames: np.ndarray, batch: int) -> None:
+    An hour of video has 100,000 crops, 16 GB decoded at 224 pixels: these are decoded for each that asks.
+    """
+
+    def __init__(self, jpegs: Sequence[bytes], frames: np.ndarray, batch: int) -> None:
         self.jpegs, self.frames, self.batch = jpegs, frames, batch
         self._images: dict[int, list[np.ndarray]] = {}
 
-    def images(self, pixels: int) -> list[np.ndarray]:
+    def images(self, pixels: int) -> Iterable[np.ndarray]:
         """Batches of RGB uint8 (B, 3, pixels, pixels), in order."""
+        if 3 * pixels**2 * len(self.jpegs) > KEPT_BYTES:
+            return self._decoded(pixels)
         if pixels not in self._images:
-            starts = range(0, len(self.jpegs), self.batch)
-            self._images[pixels] = [decode_crops(self.jpegs[i : i + self.batch], pixels) for i in starts]
+            self._images[pixels] = list(self._decoded(pixels))
         return self._images[pixels]
+
+    def features(self, extractors: Sequence[Extractor]) -> Iterator[np.ndarray]:
+        """float16 features (N, D) of several networks side by side, a part of the faces at a time."""
+        for jpegs in self._parts(PART_BATCHES * self.batch):
+            yield np.concatenate([features_of(extractor, jpegs, self.batch) for extractor in extractors], axis=1)
+
+    def _decoded(self, pixels: int) -> Iterator[np.ndarray]:
+        return (decode_crops(jpegs, pixels) for jpegs in self._parts(self.batch))
+
+    def _parts(self, rows: int) -> Iterator[list[bytes]]:
+        return (list(self.jpegs[start : start + rows]) for start in range(0, len(self.jpegs), rows))
 
 
 @dataclass(frozen=True)
@@ -62,13 +80,23 @@ class Home:
 
 @dataclass(frozen=True)
 class TrackModel:
-    """A track's members with their fitted combination for some of its tasks. A member gives scores for faces."""
+    """A track's members with their fitted combination for some of its tasks. A member gives scores for faces.
+
+    `by` names what answers where that is no ensemble of the track, `note` says why.
+    """
 
     track: Track
     fitted: dict[str, Fitted]
     names: list[str]
     members: list[Callable[[Faces], Tasks]]
     home: Home = Home()
+    by: str = ""
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """What answers, in a few words."""
+        return self.by or f"{self.track.name}'s {', '.join(self.names)}"
 
 
 @dataclass(frozen=True)
@@ -93,19 +121,17 @@ class TemporalMember:
 
     def __call__(self, faces: Faces) -> Tasks:
         """Scores (N, ...) of crops, by task; the faces of one picture do not see each other."""
-        frames = faces.frames
-        each = [features_of(extractor, faces.jpegs, faces.batch) for extractor in self.features]
-        found = torch.from_numpy(np.concatenate(each, axis=1)).float().to(device())
-        if len(np.unique(frames)) < len(frames):
+        if len(np.unique(faces.frames)) < len(faces.frames):
+            found = torch.from_numpy(np.concatenate(list(faces.features(self.features)))).float().to(device())
             seen = torch.ones(1, dtype=torch.bool, device=found.device)
             alone = [self.encoder.predict_video(row[None], seen, 1) for row in found]
             return joined([_as_arrays(scores) for scores in alone])
-        places = torch.from_numpy(frames - frames.min()).to(found.device)
-        video = torch.zeros(int(places.max()) + 1, found.shape[1], device=found.device)
-        present = torch.zeros(len(video), dtype=torch.bool, device=found.device)
-        video[places], present[places] = found, True
-        scores = self.encoder.predict_video(video, present, self.stride)
-        return _as_arrays({task: values[places] for task, values in scores.items()})
+        with contextlib.closing(StoredFeatures(faces.frames - faces.frames.min(), device())) as video:
+            for part in faces.features(self.features):
+                video.append(part)
+            # it is asked for windows of frames as a tensor is
+            scores = self.encoder.predict_video(cast(torch.Tensor, video), video.present, self.stride)
+        return _as_arrays({task: values[video.places] for task, values in scores.items()})
 
 
 def _as_arrays(scores: Mapping[str, torch.Tensor]) -> Tasks:
@@ -157,9 +183,15 @@ def fitted_path(track: str) -> Path:
 
 
 def load_track(track: str, tasks: Sequence[str], home: Home = Home()) -> TrackModel:
-    """A track's ensemble, for some of its tasks; `MienError` where its weights do not fit params and code."""
+    """A track's ensemble, for some of its tasks, without the members that have no weight in any of them.
+
+    `MienError` where their weights do not fit params and code.
+    """
     with contextlib.chdir(home.folder):  # params and members are found from a project's root
-        names, fitted = read_fitted(fitted_path(track))
+        every, found = read_fitted(fitted_path(track))
+        used = [number for number in range(len(every)) if any(found[task].weights[number] for task in tasks)]
+        names = [every[number] for number in used]
+        fitted = {t: replace(found[t], weights=tuple(found[t].weights[number] for number in used)) for t in tasks}
         trainings = read_section("ensemble", Ensemble).trainings_of(track)
         try:
             members = [_joined([load_member(track, one) for one in trainings.get(name, [name])]) for name in names]
@@ -167,7 +199,7 @@ def load_track(track: str, tasks: Sequence[str], home: Home = Home()) -> TrackMo
             told = (str(error) or type(error).__name__).splitlines()[0][:120]
             mend = "`mien predict --from workspace` leaves it out" if home.name else "`mien repro` trains it anew"
             raise MienError(f"{home.name or track}: its weights do not fit this code ({told}); {mend}") from None
-    return TrackModel(TRACKS[track], {task: fitted[task] for task in tasks}, names, members, home)
+    return TrackModel(TRACKS[track], fitted, names, members, home)
 
 
 def _joined(trainings: list[FrameMember | TasksApart | TemporalMember]) -> Callable[[Faces], Tasks]:
@@ -201,8 +233,8 @@ def load_member(track: str, member: str) -> FrameMember | TasksApart | TemporalM
 def _extractors(training: Training, graph: Graph) -> list[Extractor]:
     """The networks whose cached features a temporal training reads, in the order of its line."""
     cached = read_section("cache_features", CacheFeatures).backbones
-    folders = [path for path in Needs.of("graph.trainings", training.needs).paths if path.is_relative_to(FEATURES)]
-    names = [folder.relative_to(FEATURES).parts[0] for folder in folders]
+    found = map(feature_folder, Needs.of("graph.trainings", training.needs).paths)
+    names = [folder.backbone for folder in found if folder]
     return [extractor_of(cached[name], Path(graph.features[name].weights)) for name in names]
 
 
@@ -221,13 +253,10 @@ def _frame_member(system: str, job: Job, weights: dict[str, torch.Tensor]) -> Fr
     return FrameMember(built.eval().to(device()), job.mirror)
 
 
-def score(seen: list[Seen], models: list[TrackModel], batch: int) -> Tasks:
-    """Scores (found faces, ...) of each task for the rows of one file, smoothed over its frames."""
-    shown = [row for row in seen if row.face]
-    frames = np.array([row.frame for row in shown])
-    faces = Faces([row.face.jpeg for row in shown if row.face], frames, batch)
-    timed = len(np.unique(frames)) > 1
-    timeline = Timeline(np.zeros(len(shown)), frames, np.zeros(len(shown)), timed)
+def score(faces: Faces, models: list[TrackModel]) -> Tasks:
+    """Scores (N, ...) of each task for the faces of one file, smoothed over its frames."""
+    count, timed = len(faces.frames), len(np.unique(faces.frames)) > 1
+    timeline = Timeline(np.zeros(count), faces.frames, np.zeros(count), timed)
     scores: Tasks = {}
     for model in models:
         answers = [member(faces) for member in model.members]

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
 from pipeline.core.files import atomic_path
-from pipeline.faces.media import decode_image, frames_per_second, read_frames
+from pipeline.core.pictures import decode_image
+from pipeline.faces.media import frames_per_second, read_frames
 
 TIME_BASE = Fraction(1, 90_000)  # of a video's clock, as MPEG counts
 INK, SHADE, BAR = (255, 255, 255), (30, 30, 30), (90, 200, 250)
@@ -27,6 +28,7 @@ def draw(frame: np.ndarray, rows: list[Prediction]) -> np.ndarray:
         cv2.rectangle(out, (x1, y1), (x2, y2), BAR, max(1, round(2 * scale)))
         if "expression" in row:
             likeliest = f"{row['expression']} {row['p_' + row['expression']]:.2f}"
+            likeliest = f"{row['person']}: {likeliest}" if row.get("person") else likeliest
             _text(out, likeliest, (x1, max(round(14 * scale), y1 - 5)), scale)
     if len(found) == 1:
         _panel(out, found[0], scale)

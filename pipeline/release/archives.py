@@ -21,7 +21,8 @@ from typing import IO, Protocol
 
 from pipeline.abaw.names import unsafe
 from pipeline.core.errors import MienError
-from pipeline.core.files import atomic_path, is_image
+from pipeline.core.files import atomic_path
+from pipeline.core.suffixes import is_image
 from pipeline.release.files import CHUNK, File, is_shown, join, parent
 
 # What the standard library raises on damaged archives; zlib.error and struct.error are no OSErrors.

@@ -11,7 +11,7 @@ from pipeline.abaw.names import base_video, is_video_name
 from pipeline.abaw.readers import recognise
 from pipeline.abaw.tracks import LSD_EXPRESSIONS
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image, is_video
+from pipeline.core.suffixes import is_image, is_video
 from pipeline.release.files import File, LooseStore, Store, join, parent
 from pipeline.release.pack import PackStore, is_pack, is_unfinished
 

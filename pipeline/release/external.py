@@ -19,8 +19,9 @@ import pyarrow as pa
 from pipeline.abaw.names import unsafe
 from pipeline.abaw.tracks import AUS, EXPRESSIONS, INVALID_CLASS, INVALID_VA
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image, write_json
+from pipeline.core.files import write_json
 from pipeline.core.parquet import array_column, write_parquet
+from pipeline.core.suffixes import is_image
 from pipeline.release.files import Store, join
 from pipeline.release.importer import WORK, ImportSummary, open_tree, pack_tree
 from pipeline.release.label_map import Columns, Form, LabelMap

@@ -10,8 +10,8 @@ from pydantic import model_validator
 
 from pipeline.abaw.names import unsafe
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image
 from pipeline.core.params import Section
+from pipeline.core.suffixes import is_image
 
 HIDDEN = ("__MACOSX",)
 CHUNK = 1 << 22

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import MienError
-from pipeline.core.files import atomic_path, is_image, is_video
+from pipeline.core.files import atomic_path
+from pipeline.core.suffixes import is_image, is_video
 from pipeline.release.discover import discover, is_empty
 from pipeline.release.files import File, Store, join
 from pipeline.release.ledger import Ledger

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section, validated
+from pipeline.core.safe_yaml import parse_yaml
 
 Form = Literal["folders", "csv"]
 
@@ -66,7 +67,7 @@ class LabelMap(Section):
 def read_map(path: Path, form: Form) -> LabelMap:
     """The map of a data set, checked against the form that its labels have."""
     try:
-        tree: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree: Any = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MienError(f"--map {path}: {' '.join(str(error).split())}", exit_code=2) from None
     if isinstance(tree, dict) and isinstance(tree.get("classes"), dict):

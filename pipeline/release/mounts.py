@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image
+from pipeline.core.suffixes import is_image
 from pipeline.release.archives import ArchiveStore, archive_stem
 from pipeline.release.discover import is_meaningful
 from pipeline.release.files import File, LooseStore, Store, join, parent

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.abaw.names import unsafe
 from pipeline.core.errors import MienError
-from pipeline.core.files import atomic_path, atomic_write_text, is_image
+from pipeline.core.files import atomic_path, atomic_write_text
+from pipeline.core.suffixes import is_image
 from pipeline.release.files import File, LooseStore, join, parent
 
 FORMAT = {"format": "mien-pack", "version": 1}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipeline.abaw.resample import group_codes
 from pipeline.abaw.tracks import AUS, TRACKS
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import ABLATIONS, ENCODER, ENSEMBLE, FAILURES, LABELS, MANIFEST, PSEUDO, SUBMISSIONS, SYSTEMS
@@ -62,13 +63,31 @@ class TrackPage:
             "constant": self.metrics["baselines"]["constant"],
             "chance": self.metrics["baselines"]["chance"],
             "official": OFFICIAL[self.name],
-            "members": self.metrics["members"],
+            "chosen": self.metrics["chosen"],
+            "mixed": self.metrics["mixed"],
             "gain": self.metrics["gain_over_best_member"],
-            "weights": {task: dict(zip(self.members, how.weights, strict=True)) for task, how in self.fitted.items()},
+            "thresholds": self._au_thresholds(),
             "rows": filled["rows"],
             "filled": filled["filled"],
             "warnings": self.warnings(),
         }
+
+    def member_rows(self) -> list[dict[str, Any]]:
+        """Each member: its score alone, its weight for each task, and what the mix gains by it."""
+        return [
+            {
+                "name": name,
+                "alone": self.metrics["members"][name],
+                "weights": {task: how.weights[number] for task, how in self.fitted.items()},
+                "adds": self.metrics["adds"].get(name),
+                "unused": not any(how.weights[number] for how in self.fitted.values()),
+            }
+            for number, name in enumerate(self.members)
+        ]
+
+    def _au_thresholds(self) -> dict[str, float]:
+        fitted = self.fitted.get("aus")
+        return dict(zip(AUS, fitted.au_thresholds, strict=True)) if fitted else {}
 
     def warnings(self) -> list[str]:
         """Trainings that have learnt nothing, and what others did without."""
@@ -81,7 +100,7 @@ class TrackPage:
         return told
 
     def pictures(self) -> list[str]:
-        """Confusion matrix, per-class F1 and scatter, as far as the track has the task."""
+        """Confusion matrix, per-class F1 and density, as far as the track has the task."""
         made = []
         inner = self.metrics["inner"]
         if "expression" in self.scores:
@@ -91,7 +110,7 @@ class TrackPage:
         if "aus" in self.scores:
             made.append(figures.bars(AUS, _f1(inner, "au"), "F1 of each action unit (inner folds)"))
         if "va" in self.scores:
-            made.append(figures.scatter(self.labels["va"], self.decided["va"], ("valence", "arousal")))
+            made.append(figures.density(self.labels["va"], self.decided["va"], ("valence", "arousal")))
         return made
 
 
@@ -124,24 +143,44 @@ def training_pictures(tracks: list[str], shown: Sequence[Path]) -> list[tuple[st
     return pictures
 
 
-def crop_strip(track: TrackPage) -> list[dict[str, str]]:
-    """Evenly spaced validation crops with label and decision."""
-    crops = Crops(TRACKS[track.name].dataset)
-    places = find_rows(crops.table, track.axis)
-    rows = np.flatnonzero((places >= 0) & (track.labels["expression"] >= 0))
-    names = TRACKS[track.name].classes
-    strip = []
-    for row in rows[np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)]:
-        label, guess = int(track.labels["expression"][row]), int(track.decided["expression"][row])
-        strip.append(
-            {
-                "jpeg": base64.b64encode(crops.jpeg(int(places[row]))).decode(),
-                "label": names[label],
-                "guess": names[guess],
-                "right": "right" if label == guess else "wrong",
-            }
-        )
-    return strip
+class Strips:
+    """Validation crops of a track with label and decision."""
+
+    def __init__(self, track: TrackPage) -> None:
+        self._track = track
+        self._crops = Crops(TRACKS[track.name].dataset)
+        self._places = find_rows(self._crops.table, track.axis)
+        self._shown = np.flatnonzero((self._places >= 0) & (track.labels["expression"] >= 0))
+
+    def even(self) -> list[dict[str, str]]:
+        """Evenly spaced."""
+        rows = self._shown
+        return self._strip(rows[np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int)])
+
+    def worst(self) -> list[dict[str, str]]:
+        """The surest errors: where the decision's score is furthest above the label's, one a video or folder."""
+        scores, labels = self._track.scores["expression"], self._track.labels["expression"]
+        rows = self._shown
+        excess = scores[rows].max(axis=1) - scores[rows, labels[rows]]
+        ranked = rows[np.argsort(-excess, kind="stable")][: np.count_nonzero(excess > 0)]
+        videos = self._track.axis["video"].to_numpy()[ranked]
+        first = np.sort(np.unique(videos, return_index=True)[1])
+        return self._strip(ranked[first[:STRIP]])
+
+    def _strip(self, rows: np.ndarray) -> list[dict[str, str]]:
+        names, strip = TRACKS[self._track.name].classes, []
+        for row in rows:
+            label, guess = (int(of["expression"][row]) for of in (self._track.labels, self._track.decided))
+            strip.append(
+                {
+                    "jpeg": base64.b64encode(self._crops.jpeg(int(self._places[row]))).decode(),
+                    "label": names[label],
+                    "guess": names[guess],
+                    "right": "right" if label == guess else "wrong",
+                    "place": f"{self._track.axis['video'][row]} {self._track.axis['frame'][row]}",
+                }
+            )
+        return strip
 
 
 def video_timeline(expr: TrackPage | None, va: TrackPage | None) -> tuple[str, str] | None:
@@ -163,11 +202,14 @@ def video_timeline(expr: TrackPage | None, va: TrackPage | None) -> tuple[str, s
 
 
 def _liveliest(track: TrackPage) -> str:
-    videos = track.axis["video"].to_numpy()
+    """The first by name of the videos with the most expressions; without expressions the first of all."""
+    names, codes = group_codes(track.axis["video"].to_numpy())
     if "expression" not in track.labels:
-        return str(videos[0])
-    variety = {v: len(np.unique(track.labels["expression"][videos == v])) for v in np.unique(videos)}
-    return str(max(variety, key=lambda video: variety[video]))
+        return str(track.axis["video"][0])
+    labels = track.labels["expression"].astype(np.int64) + 1  # invalid ones have their own
+    seen = np.zeros((len(names), labels.max(initial=0) + 1), bool)
+    seen[codes, labels] = True
+    return str(names[seen.sum(axis=1).argmax()])
 
 
 def data_facts(shown: Sequence[Path]) -> dict[str, Any]:
@@ -178,10 +220,31 @@ def data_facts(shown: Sequence[Path]) -> dict[str, Any]:
     return {"card": json.loads((MANIFEST / "card.json").read_text()), "failures": failures, "teachers": teachers}
 
 
-def read_ablations() -> dict[str, list[dict[str, Any]]]:
-    """What `make ablate` found: each idea with and without, and trained systems beside controls."""
+def scores_of(tracks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each track's score with its interval and what is submitted, from the rows of the score table."""
+    return {
+        row["name"].lower(): {name: round(row[name], 4) for name in ("score", "low", "high")}
+        | {"submitted": row["chosen"]}
+        for row in tracks
+    }
+
+
+def read_ablations() -> dict[str, list[Any]]:
+    """What `make ablate` found: each idea with and without, trained systems beside controls, scores over updates."""
     found = json.loads(ABLATIONS.read_text())
-    return {"ablations": found["comparisons"], "controls": found.get("controls", [])}
+    return {
+        "ablations": found["comparisons"],
+        "controls": found.get("controls", []),
+        "over_updates": [(curve["name"], _over_updates(curve)) for curve in found.get("over_updates", [])],
+    }
+
+
+def _over_updates(curve: dict[str, Any]) -> str:
+    """A system's score at several budgets, and the level of its frozen controls, which have none."""
+    ends = [min(curve["updates"]), max(curve["updates"])]
+    levels: Lines = {name: (ends, [score, score]) for name, score in curve["controls"].items()}
+    lines: Lines = {curve["name"]: (curve["updates"], curve["scores"]), **levels}
+    return figures.curves(lines, f"{curve['track'].upper()}, hidden test score", "updates")
 
 
 def _picture(path: Path) -> str:
@@ -191,12 +254,13 @@ def _picture(path: Path) -> str:
 def gather(tracks: list[str], shown: Sequence[Path]) -> dict[str, Any]:
     """Everything that the page shows; `shown` are the folders that it tells of beside scores."""
     by_name = {name: TrackPage(name) for name in tracks}
-    strips = {name.upper(): crop_strip(by_name[name]) for name in ("expr", "lsd") if name in by_name}
+    strips = {name.upper(): Strips(track) for name, track in by_name.items() if "expression" in track.scores}
     return {
         "tracks": [track.summary() for track in by_name.values()],
         "pictures": {name.upper(): track.pictures() for name, track in by_name.items()},
         "training": training_pictures(tracks, shown),
-        "strips": strips,
+        "strips": {name: {"even": strip.even(), "worst": strip.worst()} for name, strip in strips.items()},
+        "members": {name.upper(): track.member_rows() for name, track in by_name.items()},
         "timeline": video_timeline(by_name.get("expr"), by_name.get("va")),
         "reconstruction": _picture(ENCODER / "reconstruction.png") if ENCODER in shown else "",
         **read_ablations(),

@@ -10,10 +10,13 @@ matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLOURS = ["#8a8a8a", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#0072b2", "#56b4e9", "#000000"]
+DENSITY_CELLS = 50  # a side
+TIMELINE_FRAMES = 1200  # drawn of a video at most: the figure is not wider
 STYLE: Any = {
     "svg.hashsalt": "mien",
     "svg.fonttype": "none",
@@ -76,27 +79,33 @@ def bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
         return _svg(figure)
 
 
-def scatter(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]) -> str:
-    """Label against prediction, one panel a dimension; shapes (rows, 2), invalid rows left out."""
+def density(labels: np.ndarray, guesses: np.ndarray, names: Sequence[str]) -> str:
+    """Label against prediction, one panel a dimension; shapes (rows, 2), invalid rows left out.
+
+    How many rows lie in each cell is drawn, its colour by the logarithm: a mark a row is 65 MB for 300,000 rows, and
+    one blot.
+    """
     valid = (labels >= -1).all(axis=1)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, panels = plt.subplots(1, 2, figsize=(6.4, 3.1))
         for number, axes in enumerate(panels):
+            counts, *_ = np.histogram2d(guesses[valid, number], labels[valid, number], DENSITY_CELLS, [[-1, 1]] * 2)
+            shown = np.ma.masked_equal(counts, 0)
+            norm = LogNorm(0.2, max(float(counts.max()), 10.0))  # from below 1, so that a single row is seen
+            axes.imshow(shown, "Blues", norm=norm, extent=(-1, 1, -1, 1), origin="lower", interpolation="nearest")
             axes.plot([-1, 1], [-1, 1], color="#999999", linewidth=0.8)
-            x, y = labels[valid, number], guesses[valid, number]
-            axes.scatter(x, y, s=5, alpha=0.35, color="#0072b2", linewidths=0)
-            axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel=f"{names[number]}, label")
+            axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel=f"{names[number]}, label", aspect="auto")
         panels[0].set_ylabel("prediction")
         return _svg(figure)
 
 
-def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], label: str) -> str:
-    """Lines over training steps: name to (steps, values)."""
+def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], label: str, over: str = "step") -> str:
+    """Lines over training steps, or what `over` says: name to (steps, values)."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 2.7))
         for number, (name, (steps, values)) in enumerate(series.items()):
             axes.plot(steps, values, label=name, color=COLOURS[(number + 1) % len(COLOURS)], linewidth=1.4)
-        axes.set_xlabel("step")
+        axes.set_xlabel(over)
         axes.set_ylabel(label)
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=8)
@@ -112,7 +121,15 @@ def timeline(
     va_labels: np.ndarray | None,
     found: np.ndarray,
 ) -> str:
-    """One video: stacked expression probabilities under the labels' ribbon, then valence and arousal with theirs."""
+    """One video: stacked expression probabilities under the labels' ribbon, then valence and arousal with theirs.
+
+    Of a long video every n-th frame is drawn, so that no more than `TIMELINE_FRAMES` are.
+    """
+    step = -(-len(frames) // TIMELINE_FRAMES) or 1
+    frames, found = frames[::step], found[::step]
+    expression, expression_labels, va, va_labels = (
+        None if part is None else part[::step] for part in (expression, expression_labels, va, va_labels)
+    )
     with plt.rc_context(STYLE | {"axes.grid": False}):
         rows = (expression is not None) + (va is not None) * 2
         figure, panels = plt.subplots(rows, 1, figsize=(9.2, 1.75 * rows), sharex=True, squeeze=False)
@@ -135,6 +152,6 @@ def timeline(
                 axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7.5)
         for axes in panels[:, 0]:
             for frame in frames[~found]:
-                axes.axvspan(frame - 0.5, frame + 0.5, color="#000000", alpha=0.08, linewidth=0)
+                axes.axvspan(frame - step / 2, frame + step / 2, color="#000000", alpha=0.08, linewidth=0)
         panels[-1, 0].set_xlabel("frame (grey: no face found)")
         return _svg(figure)

@@ -12,7 +12,7 @@ from pipeline.predict.members import TrackModel
 from pipeline.predict.table import Columns
 from pipeline.tables.fitted import read_fitted
 
-LAST_OF_PLACE = "detection"
+LAST_OF_PLACE = "roll"
 TYPES = {"double": "double", "string": "string", "bool": "boolean"}  # Arrow's names, MLflow's
 
 

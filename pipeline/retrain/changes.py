@@ -13,8 +13,9 @@ from pydantic import ValidationError, field_validator
 from pipeline.abaw.names import base_video, is_video_name
 from pipeline.abaw.readers import parse_template
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image
 from pipeline.core.params import Section
+from pipeline.core.safe_yaml import parse_yaml
+from pipeline.core.suffixes import is_image
 from pipeline.retrain.held import Held
 from pipeline.retrain.inbox import Arrival
 from pipeline.retrain.kinds import crop_of
@@ -57,7 +58,7 @@ def _is_named(arrival: str, name: str) -> bool:
 def read_changes(path: Path) -> Changes:
     """The wishes that the file holds; `MienError` says what is wrong with it."""
     try:
-        return Changes.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return Changes.model_validate(parse_yaml(path.read_text(encoding="utf-8")) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise MienError(f"cannot be read: {' '.join(str(error).split())[:200]}") from None
     except ValidationError as error:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.abaw.metrics import bootstrap_interval
+from pipeline.abaw.resample import bootstrap_interval, group_codes
 from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import LABELS
 from pipeline.core.retrain import Retrain
@@ -19,7 +19,15 @@ from pipeline.ensemble.fit import take
 from pipeline.retrain.history import Verdict
 from pipeline.tables.fitted import read_fitted, thresholds_of
 from pipeline.tables.join import find_listed
-from pipeline.tables.scores import Tasks, decide, official_score, read_predictions, recordings, task_arrays
+from pipeline.tables.scores import (
+    Tasks,
+    decide,
+    official_part_scores,
+    official_score,
+    read_predictions,
+    recordings,
+    task_arrays,
+)
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,22 @@ def compare(track: str, labels: pa.Table, challenger: Judged, champion: Judged, 
     truth = take(task_arrays(track, labels), of_labels[common])
     ours, theirs = take(challenger.decided, rows[common]), take(champion.decided, common)
     groups = recordings(champion.axis, track)[common]
-
-    def score(decided: Tasks, drawn: np.ndarray) -> float:
-        return official_score(track, take(truth, drawn), take(decided, drawn))["score"]
-
-    def gain(drawn: np.ndarray) -> float:
-        return score(ours, drawn) - score(theirs, drawn)
-
-    every = np.arange(len(common))
-    count = len(np.unique(groups))
+    names, codes = group_codes(groups)
+    count = len(names)
     if count < 2:
         return _undecided(track, len(common), count, _lost(champion, track, groups))
-    interval = bootstrap_interval(gain, groups, settings.seed, settings.draws)
+    scores = [official_part_scores(track, truth, decided, codes, count) for decided in (ours, theirs)]
+    interval = bootstrap_interval(
+        lambda times: scores[0](times) - scores[1](times), count, settings.seed, settings.draws
+    )
+    score, champion_score = (official_score(track, truth, decided)["score"] for decided in (ours, theirs))
     better = interval[0] > settings.margin
     why = f"the low end of its gain is {interval[0]:+.3f}, " + ("above" if better else "not above")
     return Verdict(
         track=track,
-        score=score(ours, every),
-        champion_score=score(theirs, every),
-        difference=gain(every),
+        score=score,
+        champion_score=champion_score,
+        difference=score - champion_score,
         interval=interval,
         rows=len(common),
         recordings=count,

@@ -16,8 +16,9 @@ from pipeline.retrain.history import Record, read_history, render
 from pipeline.retrain.page import page_of
 from pipeline.run.delivery import warn
 from pipeline.run.environment import prepare
-from pipeline.run.flow_page import ABOVE, mlflow_page, own_address
-from pipeline.run.flows import run_in_group
+from pipeline.run.flow_page import ABOVE, own_address
+from pipeline.run.mlflow_ui import mlflow_page
+from pipeline.run.one_stage import run_in_group
 
 COMMAND = [sys.executable, "-m", "pipeline", "retrain", "--if-new-data"]
 

@@ -1,22 +1,21 @@
 """Git as retraining needs it: every call names its folder, and an error is one line."""
 
-import os
 import subprocess
 from pathlib import Path
 
 from pipeline.core.errors import MienError
+from pipeline.run.git import run_git
 
 NOBODY = ("-c", "user.name=mien", "-c", "user.email=mien@localhost")
-BOUND = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 
 def git(*arguments: str, folder: Path | None = None) -> str:
     """Standard output of a git command in `folder`; `MienError` with git's first line where it fails."""
     run = _run(arguments, folder)
     if run.returncode:
-        told = (run.stderr or run.stdout).strip().splitlines() or ["no message"]
+        told = (run.stderr or run.stdout).decode(errors="replace").strip().splitlines() or ["no message"]
         raise MienError(f"git {arguments[0]}: {told[0][:200]}")
-    return run.stdout.strip()
+    return run.stdout.decode().strip()
 
 
 def succeeds(*arguments: str, folder: Path | None = None) -> bool:
@@ -27,19 +26,14 @@ def succeeds(*arguments: str, folder: Path | None = None) -> bool:
 def text_at(commit: str, path: str) -> str | None:
     """A file as a commit has it; None where it has none."""
     run = _run(("show", f"{commit}:{path}"), None)
-    return run.stdout if run.returncode == 0 else None
+    return run.stdout.decode() if run.returncode == 0 else None
 
 
-def _run(arguments: tuple[str, ...], folder: Path | None) -> subprocess.CompletedProcess[str]:
+def _run(arguments: tuple[str, ...], folder: Path | None) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", *arguments], cwd=folder, env=_environment(), capture_output=True, text=True)
+        return run_git(*arguments, folder=folder)
     except OSError as error:
         raise MienError(f"git: {error.strerror}; install git") from None
-
-
-def _environment() -> dict[str, str]:
-    """A hook's `GIT_DIR` would point every worktree at one place."""
-    return {name: value for name, value in os.environ.items() if name not in BOUND}
 
 
 def commit(folder: Path, message: str) -> str:

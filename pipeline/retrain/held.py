@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pipeline.abaw.names import base_video, is_video_name
-from pipeline.core.files import is_video
+from pipeline.core.suffixes import is_video
 from pipeline.release.discover import CROPS, LSD_CLASSES, UNLABELLED
 from pipeline.release.pack import MARK
 from pipeline.retrain.kinds import (

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.abaw.names import unsafe
-from pipeline.core.files import is_image, is_video
+from pipeline.core.suffixes import is_image, is_video
 from pipeline.retrain.changes import CHANGES, Changes, remove, wishes
 from pipeline.retrain.held import Held
 from pipeline.retrain.inbox import Arrival

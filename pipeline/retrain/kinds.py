@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pipeline.core.files import is_image, is_video
+from pipeline.core.suffixes import is_image, is_video
 from pipeline.release.discover import (
     CHALLENGE,
     COMPOUND,

@@ -192,9 +192,7 @@ def confidence(scores: Tasks) -> dict[str, np.ndarray]:
 def scorer_of(track: str, project: Path) -> tuple[Scorer, np.ndarray | float]:
     """A track's ensemble of the project at `project` as a scorer, and its AU thresholds."""
     from pipeline.core.params import PARAMS, read_section
-    from pipeline.faces.extract import Face
-    from pipeline.predict.media import Seen
-    from pipeline.predict.members import Home, load_track, score
+    from pipeline.predict.members import Faces, Home, load_track, score
     from pipeline.tables.fitted import thresholds_of
     from pipeline.train.fit import Finetune
 
@@ -202,9 +200,6 @@ def scorer_of(track: str, project: Path) -> tuple[Scorer, np.ndarray | float]:
     batch = read_section("finetune", Finetune, project / PARAMS).evaluate_batch
 
     def scored(jpegs: list[bytes], frames: np.ndarray) -> Tasks:
-        nowhere = np.zeros(4, np.float32), np.zeros((5, 2), np.float32)
-        faces = [Face(jpeg, 1.0, *nowhere) for jpeg in jpegs]
-        seen = [Seen(Path(), int(f), None, n, face) for n, (f, face) in enumerate(zip(frames, faces, strict=True))]
-        return score(seen, [model], batch)
+        return score(Faces(jpegs, frames, batch), [model])
 
     return scored, thresholds_of(model.fitted)

@@ -4,18 +4,18 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-import cv2
-
 from pipeline.abaw.names import base_video, frame_number, is_video_name
-from pipeline.core.files import is_video
+from pipeline.core.pictures import UnreadableMedia
+from pipeline.core.suffixes import is_video
 from pipeline.release.importer import MAX_PACKED_BYTES
 from pipeline.release.pack import SHARDS
-from pipeline.release.validate.media import container_frames, decode_size
 from pipeline.retrain.changes import CHANGES, Changes
 from pipeline.retrain.held import Held
 from pipeline.retrain.inbox import Arrival
 from pipeline.retrain.kinds import crop_of, lsd_of, pool_path
 from pipeline.retrain.outcome import Intake
+from pipeline.validate.images import decode_size
+from pipeline.validate.videos import why_undecodable
 
 OF_MTL = re.compile(r"mtl|s-aff", re.IGNORECASE)
 
@@ -112,11 +112,12 @@ def _shards(held: Held) -> Iterator[str]:
 def _undecoded(arrival: Arrival) -> str | None:
     """Why a picture or a video of the pool cannot be used."""
     if is_video(arrival.name):
-        return None if container_frames(arrival.path) else "no frame decodes: damaged, or a copy that broke off"
+        why = why_undecodable(arrival.path)
+        return f"no frame decodes: damaged, or a copy that broke off ({why})" if why else None
     if arrival.path.stat().st_size > MAX_PACKED_BYTES:
         return f"more than {MAX_PACKED_BYTES} bytes are no picture"
     try:
         decode_size(arrival.path.read_bytes(), arrival.name)
-    except (ValueError, cv2.error) as error:
-        return f"does not decode: {str(error).splitlines()[0][:120]}"
+    except UnreadableMedia as error:
+        return f"does not decode: {error}"
     return None

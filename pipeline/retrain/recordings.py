@@ -16,10 +16,10 @@ from pipeline.abaw.names import base_video, is_video_name
 from pipeline.abaw.readers import scan_annotation
 from pipeline.abaw.text import MAX_TEXT_BYTES, first_line, normalise
 from pipeline.abaw.tracks import TRACKS, VIDEO_HEADERS
-from pipeline.core.files import is_video
+from pipeline.core.pictures import UnreadableMedia
+from pipeline.core.suffixes import is_video
 from pipeline.faces.extract import SHORT_BY_FRAMES
-from pipeline.faces.media import UnreadableMedia, read_frames
-from pipeline.release.validate.media import container_frames
+from pipeline.faces.media import read_frames, stated_frames
 from pipeline.retrain.changes import CHANGES, Changes
 from pipeline.retrain.held import VIDEOS, Held
 from pipeline.retrain.inbox import Arrival
@@ -144,11 +144,10 @@ def _decoded(path: Path) -> int:
 def _video_fault(name: str, path: Path, count: int) -> str | None:
     if not is_video_name(name) or base_video(name) != name:
         return f"{name!r} is no official name of a recording; call it like 122, 122-60-1920x1080-3 or video10_1"
-    told = container_frames(path)
-    if told is None or not count:
+    if not count:
         return "no frame decodes: damaged, or a copy that broke off; copy it again"
-    if count < told - SHORT_BY_FRAMES:
-        return f"{count} of {told} frames decode: a copy that broke off; copy it again"
+    if count < (stated := stated_frames(path)) - SHORT_BY_FRAMES:
+        return f"{count} of {stated} frames decode: a copy that broke off; copy it again"
     return None
 
 

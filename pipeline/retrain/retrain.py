@@ -202,27 +202,19 @@ def train_and_judge(
 
     None where nothing is stale, unless that makes a champion of a challenger whose drift is accepted now.
     """
-    root = data.root if text_at(base.data_commit, f"{data.root}.dvc") else COLLECTED
-    if base.data_commit != base.commit and root == data.root:
-        tree.carry(base.data_commit, root, base.origin)
-    tree.bring_data(data.root)
-    if intake.changes:
-        tree.change_release(data.root, root, intake)
-    kept = root if intake.changes else data.root
+    root = grow(base, data, intake)
     champions = records[-1].champions
     choose_start(settings, champions, versions)
     tree.reproduce()
     judged = [judge(track, champions.get(track), settings, versions, accept_drift) for track in tracks_at_tree()]
     verdicts = [verdict for verdict, _ in judged]
-    arrived = {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
-    date = now()
-    commit = tree.commit_all(kept, message(arrived, intake.told, verdicts))
-    waited = any(v.promoted and champions.get(v.track, NOBODY).commit != base.commit for v in verdicts)
-    if commit is None and not (accept_drift and waited):
-        return None
-    branch = free_branch(date) if commit else records[-1].branch
-    commit = commit or base.commit
     drift = [found for _, drifts in judged for found in drifts]
+    date, arrived = now(), {name: arrival.md5 for arrival, name in sorted(intake.taken.items())}
+    made = tree.commit_all(root, message(arrived, intake.told, verdicts))
+    waited = any(v.promoted and champions.get(v.track, NOBODY).commit != base.commit for v in verdicts)
+    if made is None and not (accept_drift and waited):
+        return None
+    commit = made or base.commit
     for line in [*map(verdict_line, verdicts), *summary(drift)]:
         print(line)
     fresh = {v.track: Champion(tag=next_tag(v.track, records), commit=commit) for v in verdicts if v.promoted}
@@ -230,10 +222,10 @@ def train_and_judge(
         kind="run",
         date=date,
         commit=commit,
-        branch=branch,
+        branch=free_branch(date) if made else records[-1].branch,
         origin=base.origin,
-        root=kept,
-        data=versions.digest(commit, kept) or "",
+        root=root,
+        data=versions.digest(commit, root) or "",
         arrived=arrived,
         removed=left_of(intake, data),
         told=intake.told,
@@ -242,6 +234,18 @@ def train_and_judge(
         drift=drift,
         champions=champions | fresh,
     )
+
+
+def grow(base: Base, data: Data, intake: Intake) -> str:
+    """In the worktree: the release of the last run, with what came in; its place."""
+    root = data.root if text_at(base.data_commit, f"{data.root}.dvc") else COLLECTED
+    if base.data_commit != base.commit and root == data.root:
+        tree.carry(base.data_commit, root, base.origin)
+    tree.bring_data(data.root)
+    if not intake.changes:
+        return data.root
+    tree.change_release(data.root, root, intake)
+    return root
 
 
 def choose_start(settings: Retrain, champions: dict[str, Champion], versions: Versions) -> None:

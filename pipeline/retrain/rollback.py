@@ -11,8 +11,9 @@ from pipeline.retrain.versions import Versions
 from pipeline.retrain.worktree import STARTED
 from pipeline.run.dag import run_dvc
 from pipeline.run.once import alone
+from pipeline.run.tracking import WRITTEN
 
-FILES = ("params.yaml", "dvc.lock", "demo/dvc.lock")
+FILES = ("params.yaml", *WRITTEN)
 
 
 def rollback(tag: str | None) -> int:

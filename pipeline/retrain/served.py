@@ -8,7 +8,6 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 import mlflow
 import numpy as np
 import pandas as pd
@@ -17,9 +16,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.params import read_section
 from pipeline.core.paths import ENSEMBLE
-from pipeline.faces.extract import Face
-from pipeline.predict.media import Seen
-from pipeline.predict.members import load_track, score
+from pipeline.predict.media import Seen, ready_face
+from pipeline.predict.members import Faces, load_track, score
 from pipeline.predict.table import Columns, rows_of
 from pipeline.retrain.answers import answer_fields
 from pipeline.train.fit import Finetune
@@ -38,15 +36,11 @@ class Ensemble(PythonModel):
 
     def predict(self, context: PythonModelContext, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """Scores and decisions of pictures (N, H, W, 3), uint8 RGB."""
-        seen = [Seen(Path(), 1, None, number, _face(image)) for number, image in enumerate(np.asarray(model_input))]
-        rows = rows_of(seen, score(seen, [self.model], self.batch), self.columns)
+        images = np.asarray(model_input).astype(np.uint8)[..., ::-1]
+        seen = [Seen(Path(), 1, None, number, ready_face(image)) for number, image in enumerate(images)]
+        faces = Faces([each.face.jpeg for each in seen if each.face], np.ones(len(seen), int), self.batch)
+        rows = rows_of(seen, score(faces, [self.model]), self.columns)
         return pd.DataFrame(rows, columns=[field.name for field in answer_fields(self.columns)])
-
-
-def _face(image: np.ndarray) -> Face:
-    """A picture as a face that lost nothing: PNG."""
-    data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1], dtype=np.uint8))[1].tobytes()
-    return Face(data, 1.0, np.zeros(4, np.float32), np.zeros((5, 2), np.float32))
 
 
 mlflow.models.set_model(Ensemble())

@@ -33,9 +33,9 @@ class Versions:
 
     @cached_property
     def _cache(self) -> Any:
-        from dvc.repo import Repo
+        from pipeline.run.repository import repository  # DVC takes a second to load
 
-        with Repo() as repo:
+        with repository() as repo:
             return repo.cache.local
 
     @property

@@ -25,6 +25,7 @@ from pipeline.run.command import TOLD
 from pipeline.run.dag import run_dvc
 from pipeline.run.environment import STATE, TITLE
 from pipeline.run.supervise import end_tree, run_supervised
+from pipeline.run.tracking import WRITTEN
 
 HOME = STORE / "retrain"
 TREE = HOME / "tree"
@@ -34,7 +35,7 @@ FULL_BYTES = 16 << 20  # what is left of a disk on which no stage can work
 SEAL = ".sha256"
 OWN_CONFIG = Path(".dvc/config.local")
 STARTED = ("weights.yaml", "weights/champion.dvc", "weights/.gitignore")  # what trainings start from, where they do
-COMMITTED = (PARAMS.name, "dvc.lock", "demo/dvc.lock", "data/raw/.gitignore", *STARTED)
+COMMITTED = (PARAMS.name, *WRITTEN, "data/raw/.gitignore", *STARTED)
 
 
 def remove_leftovers() -> bool:
@@ -152,7 +153,7 @@ def reproduce() -> None:
     FAULT.unlink(missing_ok=True)
     os.environ[TOLD] = str(FAULT.resolve())
     environment = {**os.environ, TITLE: "retrain"}
-    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "1"], TREE, environment)
+    code = run_supervised([sys.executable, "-m", "pipeline.run.flows", "0"], TREE, environment)
     del os.environ[TOLD]
     if code > 128:
         raise KeyboardInterrupt

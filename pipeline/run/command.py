@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from pipeline.core.code import PACKAGES
 from pipeline.core.errors import MienError
 from pipeline.run.environment import prepare
 
@@ -22,8 +23,6 @@ THE_MACHINE_S = {
     errno.EROFS: "the place is mounted read-only: choose another",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
 }
-
-
 TOLD = "MIEN_TOLD"  # names a file that takes the first error, for whoever started the process and must tell it on
 
 
@@ -49,6 +48,11 @@ def _exit_code(main: Callable[[], int | None]) -> int:
             raise
         _tell(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if os.environ.get("MIEN_DEBUG") or not error.name or error.name.split(".")[0] in PACKAGES:
+            raise
+        _tell(f"{error.name} is not installed; `pip install 'mien[pipeline]'` brings it and all that trains and audits")
+        return 1
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -62,8 +66,12 @@ def _exit_code(main: Callable[[], int | None]) -> int:
 
 
 def _tell(error: str) -> None:
-    """Print an error, and leave it where whoever started this process looks for it."""
-    print(f"error: {error}", file=sys.stderr)
+    """Print an error, and leave it where whoever started this process looks for it.
+
+    One process of several that train together only leaves it: all of them may find the same, and it is told once.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        print(f"error: {error}", file=sys.stderr)
     if place := os.environ.get(TOLD):
         with (
             contextlib.suppress(OSError),

@@ -9,9 +9,9 @@ from typing import Any
 
 import networkx as nx
 from dvc.lock import LockError
-from dvc.repo import Repo
 
 from pipeline.core.errors import MienError
+from pipeline.run.repository import repository
 
 
 def dvc_command() -> str:
@@ -33,7 +33,7 @@ def stage_order(root: Path | None = None, until: Sequence[str] = ()) -> dict[str
     Stages are named as `dvc repro` takes them (`finetune@vit-expr`, `demo/dvc.yaml:synthesize`). A stage of another
     dvc.yaml belongs to the pipeline when a stage of the main one needs it.
     """
-    with Repo(str(root or Path.cwd())) as repo:
+    with repository(root or Path.cwd()) as repo:
         graph = repo.index.graph
         main = [stage for stage in graph if ":" not in stage.addressing and stage.is_data_source is False]
         last = [_named(main, name) for name in until] or main
@@ -49,7 +49,7 @@ def stale_stages(order: Sequence[str]) -> set[str]:
 
     What lies downstream of them may turn stale once they have run. Where DVC is at work elsewhere, all of them may be.
     """
-    with Repo() as repo:
+    with repository() as repo:
         try:
             return set(repo.status()) & set(order)
         except LockError:

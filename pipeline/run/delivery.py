@@ -23,7 +23,7 @@ from pipeline.core.secrets import redacted
 from pipeline.run.environment import STATE
 
 EXPERIMENT = "mien"
-COMMON_ARTIFACTS = ("params.yaml", "dvc.lock", "requirements.lock")
+COMMON_ARTIFACTS = ("params.yaml", "requirements.lock")
 SERVER_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 OUTPUT_TAG = "dvc.out/"  # before an output's path in the name of the tag that holds its md5
 SPOOL = STATE / "spool"
@@ -122,6 +122,8 @@ class Delivery:
             self.client.log_batch(run_id, tags=tags[start : start + 100])
 
     def _attach(self, run_id: str, record: dict[str, Any]) -> None:
+        if lock := record.get("lock"):  # as it was at the start: stages that ran beside this one have changed it since
+            self.client.log_text(run_id, lock, "dvc.lock")
         for path in (*COMMON_ARTIFACTS, *record["artifacts"]):
             if Path(path).is_dir():
                 self.client.log_artifacts(run_id, path, artifact_path=path)

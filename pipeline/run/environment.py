@@ -1,17 +1,19 @@
 """Process-wide settings that every command starts with: no telemetry, our own places for state, quiet libraries."""
 
 import contextlib
+import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import MienError
 
 STATE = Path(".mien")  # MLflow's database and artifacts, Prefect's home, undelivered runs: never tracked
 EXPERIMENTS = Path(".dvc", "tmp", "exps")  # where `dvc exp run --temp` copies a project to
+POOL = "MIEN_POOL"  # of `mien repro` to the flow that it starts: a work pool
 TITLE = "MIEN_FLOW_TITLE"  # what a flow run is for, from whoever starts it
 LOCAL = ("localhost", "127.0.0.1")
 NO_TELEMETRY = {
@@ -34,7 +36,13 @@ def prepare() -> None:
         make_state()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # its 20 are few on a busy machine
     os.environ.setdefault("PREFECT_HOME", str(STATE.resolve() / "prefect"))
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{STATE.resolve() / 'mlflow.db'}")
+    state = STATE.resolve()
+    if "?" in str(state):  # which ends the path in a database's address: there it is told from the root, where all run
+        state = STATE
+        os.environ.setdefault(
+            "PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{STATE / 'prefect/prefect.db'}"
+        )
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{state / 'mlflow.db'}")
 
 
 def make_state() -> None:
@@ -47,6 +55,15 @@ def make_state() -> None:
     STATE.mkdir(exist_ok=True)
 
 
+def read_kept(path: Path) -> dict[str, Any]:
+    """What a JSON file holds that is a convenience; nothing where there is none, or a damaged one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def require_prefect_home() -> None:
     """Refuse a home in which Prefect cannot write; it would tell of it in a hundred lines, and of no mend."""
     home = Path(os.environ["PREFECT_HOME"]).expanduser()
@@ -56,15 +73,6 @@ def require_prefect_home() -> None:
             pass
     except OSError as error:
         raise MienError(f"PREFECT_HOME {home}: {error.strerror}; name a folder that can be written to") from None
-
-
-def git(*arguments: str) -> str:
-    """Output of a git command, empty where there is no repository or no git."""
-    try:
-        run = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def peak_memory_bytes() -> int:

@@ -4,10 +4,8 @@ From a flow run to MLflow's run of each stage and to the submission; MLflow's ru
 that does not take it costs a warning.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from prefect import State
@@ -20,12 +18,11 @@ from prefect.artifacts import (
 from prefect.runtime import flow_run
 
 from pipeline.core.paths import ENSEMBLE, RUNS, SUBMISSIONS
-from pipeline.core.secrets import redacted
 from pipeline.run.delivery import warn
-from pipeline.run.environment import TITLE
+from pipeline.run.environment import TITLE, read_kept
+from pipeline.run.mlflow_ui import mlflow_page
 
 ABOVE = "MIEN_FLOW_ABOVE"  # the address of the flow run that started it
-OWN_MLFLOW = "http://127.0.0.1:5000"  # where `make ui` serves what lies in this workspace
 
 
 class Page:
@@ -73,27 +70,14 @@ def stage_rows(states: Mapping[str, State]) -> list[dict[str, Any]]:
 
 def run_of(stage: str) -> dict[str, Any]:
     """What a stage's run.json tells; nothing where there is none."""
-    return _read(RUNS / stage / "run.json")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def mlflow_page(place: str) -> str:
-    """An address on MLflow's pages (`runs/<id>`): of the tracking server, or where `make ui` serves a workspace's."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return f"{redacted(uri).rstrip('/') if uri.startswith('http') else OWN_MLFLOW}/#/{place}"
+    return read_kept(RUNS / stage / "run.json")
 
 
 def scores_text() -> str:
     """A Markdown table of each track's score on validation, with links to MLflow; empty where nothing is fitted yet."""
     rows = []
     for path in sorted(ENSEMBLE.glob("*/metrics.json")):
-        track, metrics = path.parent.name, _read(path)
+        track, metrics = path.parent.name, read_kept(path)
         low, high = metrics.get("interval_95") or (float("nan"), float("nan"))
         places = [place.as_posix() for place in sorted((SUBMISSIONS / track).glob("*.txt"))]
         score = f"{metrics.get('score', float('nan')):.3f} | {low:.3f} to {high:.3f}"

@@ -1,16 +1,17 @@
 """Prefect flows over DVC's graph: Prefect decides when and shows progress, DVC decides what is stale.
 
-One task a stage, named after it; the graph is read from DVC, so there is no second one to drift.
+One task a stage, named after it; the graph is read from DVC, so there is no second one to drift. Stages that do not
+need one another run side by side, each with one thread of the CPU (`stages/__init__.py`), so their number changes no
+result.
 """
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from queue import SimpleQueue
 from typing import Any
 
+import psutil
 from httpx import HTTPError
 from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -21,88 +22,99 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pipeline.core.errors import MienError
 from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
-from pipeline.run.dag import dvc_command, stage_order, stale_stages
-from pipeline.run.environment import require_prefect_home
+from pipeline.run.cut_lock import keep_lock, mend_lock
+from pipeline.run.dag import stage_order, stale_stages
+from pipeline.run.environment import POOL, require_prefect_home
 from pipeline.run.flow_page import Page, own_address, title
+from pipeline.run.one_stage import SKIPPED, Say, reproduce
+from pipeline.run.pace import Way, expected_seconds
+from pipeline.run.parallel import available_cores
+from pipeline.run.pool import on_pool, open_pool
+from pipeline.run.schedule import Ready, may_run
 from pipeline.run.tracking import FLOW_PAGE
 
-HINTS = ("To track the changes with git", "git add ", "To enable auto staging", "dvc config core.autostage")
-
-
-def run_in_group(command: list[str], extra_environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run a command in its own process group and take the whole group down with it on any way out.
-
-    A cancel would otherwise reach `dvc` and leave its training process on the GPU. Its standard output is shown as it
-    comes, less DVC's hints after each stage, and all of it is given back with the exit code.
-    """
-    environment = {**os.environ, **(extra_environment or {})}
-    process = subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    shown = []
-    try:
-        for line in process.stdout:
-            if line.strip() and not line.strip().startswith(HINTS):
-                print(line, end="", flush=True)
-            shown.append(line)
-        return process.wait(), "".join(shown)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+STAGE_BYTES = 3 * 2**30  # memory for a stage beside others
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{stage}")
-def repro_stage(stage: str, is_stale: bool, upstream: Sequence[bool]) -> State:
-    """Reproduce one stage if it is stale; the state tells: `Completed`, `Skipped`, or `Failed` with a message.
+def repro_stage(stage: str, is_stale: bool, upstream: Sequence[bool], tell: Say, pool: str = "") -> State:
+    """Reproduce one stage if it is stale, here or on a work pool.
 
+    The state tells: `Completed`, `Skipped`, or `Failed` with a message.
     `upstream` tells of each stage that this one needs whether it has run just now; where none has and this one is not
-    stale, DVC is not asked again. The state's data tells the same of this stage. A state that is returned is logged as
-    one line, an exception as a traceback.
+    stale, DVC is not asked again. The state's data tells the same of this stage. What the stage prints goes to `tell`.
+    A state that is returned is logged as one line, an exception as a traceback.
     """
     if not is_stale and not any(upstream):
-        return Completed(name="Skipped", message="up to date", data=False)
-    command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
-    code, shown = run_in_group(command, {"MIEN_FLOW_RUN": str(flow_run.get_id() or ""), FLOW_PAGE: own_address()})
-    if code:
-        return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
-    if "didn't change, skipping" in shown:
-        return Completed(name="Skipped", message="DVC found it up to date", data=False)
-    return Completed(message="reproduced", data=True)
+        return Completed(name=SKIPPED, message="up to date", data=False)
+    environment = {"MIEN_FLOW_RUN": str(flow_run.get_id() or ""), FLOW_PAGE: own_address()}
+    return on_pool(pool, stage, environment, tell) if pool else reproduce(stage, environment, tell)
 
 
 @flow(name="mien-repro")
-def repro_flow(order: Mapping[str, Sequence[str]], stale: Collection[str]) -> State:
-    """Reproduce the stages of `order`, each after those it depends on; fails as the first stage did that failed."""
+def repro_flow(order: Mapping[str, Sequence[str]], stale: Collection[str], jobs: int, pool: str = "") -> State:
+    """Reproduce the stages of `order`, each after those it depends on, up to `jobs` at a time.
+
+    Fails as the first stage did that failed; those that ran beside it end before, and keep what they made.
+    """
+    seconds = expected_seconds(order) | dict.fromkeys(order.keys() - may_run(order, stale), 0.0)
+    ready, ended = Ready(order, seconds), SimpleQueue[str]()
     runs: dict[str, Any] = {}
-    for stage, upstream in order.items():
-        submit: Any = repro_stage.submit
-        runs[stage] = submit(stage, stage in stale, [runs[name] for name in upstream])
-    page, states = Page(len(runs)), {}
-    for stage, run in runs.items():
-        run.wait()
-        states[stage] = run.state
-        if not run.state.is_completed():
-            page.close(states)
-            return Failed(message=run.state.message)
-        page.advance(stage)
-    page.close(states)
-    return Completed()
+    states: dict[str, State] = {}
+    page, failed = Page(len(order)), ""
+    with Way(order, seconds, jobs) as way:
+        while True:
+            while not failed and len(runs) - len(states) < jobs and (stage := ready.take()):
+                way.begin(stage)
+                submit: Any = repro_stage.submit
+                runs[stage] = submit(stage, stage in stale, [runs[name] for name in order[stage]], way.say, pool)
+                runs[stage].add_done_callback(lambda _, stage=stage: ended.put(stage))
+            if len(runs) == len(states):
+                break
+            stage = ended.get()
+            runs[stage].wait()  # no longer; it fetches the state
+            states[stage] = state = runs[stage].state
+            if not state.is_completed():
+                failed = failed or state.message or f"stage {stage} did not end well"
+                continue
+            ready.end(stage)
+            if ran := state.name != SKIPPED:
+                keep_lock()
+            page.advance(stage)
+            way.end(stage, ran=ran)
+    page.close({stage: states[stage] for stage in order if stage in states})
+    return Failed(message=failed) if failed else Completed()
 
 
-def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
-    """Run the flow with up to `jobs` stages at a time; one by one is right for one GPU.
+def side_by_side() -> int:
+    """Stages at a time: one a GPU's machine, else one a core, as far as the memory goes."""
+    from torch import cuda  # seconds to load, and where nothing is stale nobody asks
+
+    if cuda.is_available():
+        return 1
+    return max(1, min(available_cores(), psutil.virtual_memory().available // STAGE_BYTES))
+
+
+def repro(jobs: int = 0, pool: str = "", until: Sequence[str] = ()) -> None:
+    """Run the flow with up to `jobs` stages at a time; 0: `side_by_side`, or whatever a work pool's workers take.
 
     `until` are the last stages wanted, all of them where it is empty. Nothing stale: no server is started.
     """
+    if told := mend_lock():
+        print(told, file=sys.stderr)
     order = stage_order(until=until)
     stale = stale_stages(list(order))
     if not stale:
         print("\n".join(f"{stage}: Skipped, up to date" for stage in order))
         return
     require_prefect_home()
+    jobs = jobs or (len(order) if pool else side_by_side())
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)
     try:
+        if pool:
+            open_pool(pool)
         named = repro_flow.with_options(task_runner=runner, flow_run_name=title(len(stale), len(order)))
-        state: Any = named(order, stale, return_state=True)
+        state: Any = named(order, stale, jobs, pool, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -112,4 +124,4 @@ def repro(jobs: int = 1, until: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":  # started by `mien repro`, which ends it with all that it starts
-    run_main(lambda: repro(int(sys.argv[1]), sys.argv[2:]))
+    run_main(lambda: repro(int(sys.argv[1]), os.environ.get(POOL, ""), sys.argv[2:]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.parallel import available_cores
+from pipeline.run.ranks import ranks
 
 CPUINFO = Path("/", "proc", "cpuinfo")
 NUMERIC = ("torch", "torchvision", "timm", "numpy", "scipy", "onnxruntime", "opencv-python", "pyarrow")
@@ -32,13 +33,15 @@ def machine_facts() -> dict[str, Any]:
         "libraries": {name: found for name in NUMERIC if (found := _version(name))},
     }
     gpu = _gpu()
+    if ranks() > 1:
+        facts["processes"] = ranks()
     return facts | {"gpu": gpu} if gpu else facts
 
 
 def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """What of two machines is not the same, a phrase each; the name of the processor alone decides nothing."""
     told = []
-    for name in ("vendor", "instructions", "threads", "libraries", "gpu"):
+    for name in ("vendor", "instructions", "threads", "processes", "libraries", "gpu"):
         one, other = first.get(name), second.get(name)
         if one == other:
             continue

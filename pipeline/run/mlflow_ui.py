@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from pipeline.core.errors import MienError
+from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
 from pipeline.run.environment import prepare
 
@@ -20,6 +21,13 @@ def require_free(host: str, port: int) -> None:
             tried.bind((host, port))
         except OSError as error:
             raise MienError(f"{host}:{port}: {error.strerror}; end what holds it (another `make ui`?)") from None
+
+
+def mlflow_page(place: str) -> str:
+    """An address on MLflow's pages (`runs/<id>`): of the tracking server, or where `make ui` serves a workspace's."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    server = redacted(uri).rstrip("/") if uri.startswith("http") else f"http://{HOST}:{PORT}"
+    return f"{server}/#/{place}"
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.core.errors import MienError
+from pipeline.run.cluster import Facts, cluster_results, scheduler_address
 from pipeline.run.progress import Progress
 
 Task = TypeVar("Task")
@@ -39,11 +40,22 @@ def worker_count() -> int:
     return int(wanted)
 
 
-def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], label: str) -> Iterator[Result]:
-    """Yield `function(task)` for each task, in order, and show how far it is."""
-    workers = min(worker_count(), len(tasks))
+def run_tasks(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    label: str,
+    facts: Facts | None = None,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Yield `function(task)` for each task, in order, and show how far it is.
+
+    By `workers` processes, else as many as there are to use; tasks with `facts` go to the cluster that `MIEN_DASK`
+    names, to the workers that have what these tell.
+    """
+    workers = min(worker_count() if workers is None else workers, len(tasks))
     with Progress(label, len(tasks), "items") as progress:
-        for result in _results(function, tasks, workers):
+        remote = cluster_results(function, tasks, facts) if facts and tasks and scheduler_address() else None
+        for result in remote or _results(function, tasks, workers):
             progress.advance()
             yield result
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.paths import RUNS
-from pipeline.run.environment import git
+from pipeline.run.git import git
 from pipeline.run.lock import Stages, lock_stages
 from pipeline.run.machine import machine_facts
 from pipeline.run.tracking import LOCKS

@@ -15,6 +15,7 @@ from types import FrameType
 import psutil
 
 PATIENCE_SECONDS = 3.0
+SIGNALLED = 128  # and the signal: the exit code of what one has ended
 
 
 class Stopped(Exception):
@@ -49,7 +50,7 @@ def run_supervised(
         print("stopping: what is finished is kept, the next run goes on from there", file=sys.stderr, flush=True)
         end_tree(process.pid)
         process.wait()
-        return 128 + stopped.number
+        return SIGNALLED + stopped.number
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -5,6 +5,7 @@ costs a warning and no result: the run is written to `.mien/spool/` and delivere
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -18,17 +19,20 @@ from typing import Any
 from pipeline.core.definition import stage_outs
 from pipeline.core.deps import stage_deps
 from pipeline.core.files import atomic_write_text, file_digest
-from pipeline.core.paths import RUNS
+from pipeline.core.paths import RUNS, SCORES
 from pipeline.core.secrets import redacted
 from pipeline.run.delivery import SPOOL, Delivery, deliver_spool, this_process, warn
-from pipeline.run.environment import children_peak_bytes, git, peak_memory_bytes, prepare
+from pipeline.run.environment import children_peak_bytes, peak_memory_bytes, prepare
+from pipeline.run.git import git
 from pipeline.run.lock import lock_stages
 from pipeline.run.machine import machine_facts
 from pipeline.run.outputs import written
+from pipeline.run.ranks import is_helper
 
 FLUSH_SECONDS = 5.0
 FLOW_PAGE = "MIEN_FLOW_PAGE"  # the address of the flow run's page, where its server outlives it
-LOCKS = ("dvc.lock", "demo/dvc.lock")  # DVC writes them while it runs: a change of theirs is none of the user's
+LOCKS = ("dvc.lock", "demo/dvc.lock")
+WRITTEN = (*LOCKS, SCORES.as_posix())  # by the run itself: a change of theirs is none of the user's
 
 
 def run_file(stage: str) -> Path:
@@ -70,7 +74,7 @@ def uncommitted() -> dict[str, str]:
         "HEAD",
         "--",
         ".",
-        *(f":(exclude){lock}" for lock in LOCKS),
+        *(f":(exclude){name}" for name in WRITTEN),
     )
     paths = [Path(name) for name in listed.split("\0") if name]
     return {path.as_posix(): file_digest(path, "md5") if path.is_file() else "" for path in paths}
@@ -86,7 +90,7 @@ def run_tags(stage: str) -> dict[str, str]:
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
-    names = {"params.yaml": "params.sha256", "dvc.lock": "dvc.lock.sha256", "requirements.lock": "env.lock.sha256"}
+    names = {"params.yaml": "params.sha256", "requirements.lock": "env.lock.sha256"}
     tags |= {tag: file_digest(Path(name)) for name, tag in names.items() if Path(name).is_file()}
     if flow := os.environ.get("MIEN_FLOW_RUN"):
         tags["prefect.flow_run"] = flow
@@ -109,12 +113,15 @@ class Record:
 
     def __init__(self, stage: str, params: dict[str, Any], inputs: list[Path]) -> None:
         locked = locked_outs()
-        spool_id = uuid.uuid4().hex
+        spool_id, lock = uuid.uuid4().hex, Path(LOCKS[0])
+        text = lock.read_bytes() if lock.is_file() else b""
+        digest = {"dvc.lock.sha256": hashlib.sha256(text).hexdigest()} if text else {}
         self.data: dict[str, Any] = {
             "spool_id": spool_id,
             "stage": stage,
             "started_ms": int(time.time() * 1000),
-            "tags": run_tags(stage) | {"mien.spool_id": spool_id, "mien.process": this_process()},
+            "tags": run_tags(stage) | digest | {"mien.spool_id": spool_id, "mien.process": this_process()},
+            "lock": text.decode(errors="replace"),
             "params": flatten(params),
             "uncommitted": uncommitted(),
             "inputs": {path.as_posix(): input_digest(path, locked) for path in inputs},
@@ -189,6 +196,18 @@ class Run:
                 warn(f"{SPOOL}: {error.strerror}; the run of {self.record['stage']} is not recorded")
 
 
+class Unheard:
+    """The handle of a process that only helps."""
+
+    workers = 0
+
+    def log(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Rank 0 logs."""
+
+    def artifact(self, path: Path) -> None:
+        """Rank 0 attaches."""
+
+
 def _run_json(run: Run, seconds: float) -> str:
     record = run.record
     content = {
@@ -211,12 +230,16 @@ def _run_json(run: Run, seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def stage_run(stage: str, params: dict[str, Any]) -> Iterator[Run]:
+def stage_run(stage: str, params: dict[str, Any]) -> Iterator[Run | Unheard]:
     """Log what happens inside the block as one run of `stage`, and publish its `run.json` when it succeeds.
 
-    The inputs that it names are those of dvc.yaml, so they cannot say anything else than the graph.
+    The inputs that it names are those of dvc.yaml, so they cannot say anything else than the graph. Of a training's
+    processes one tells of it.
     """
     prepare()
+    if is_helper():
+        yield Unheard()
+        return
     started = time.monotonic()
     run = Run(Record(stage, params, stage_deps(stage)))
     try:

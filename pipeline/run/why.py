@@ -16,13 +16,14 @@ from pipeline.core.code import code_lines, stage_modules
 from pipeline.core.errors import MienError
 from pipeline.core.paths import CODE
 from pipeline.run.edits import ABSENT, differences
+from pipeline.run.repository import repository
 
 WITHOUT_EFFECT = ("code", "check_params")  # the first is looked into, the output of the second never changes
 
 
 def reasons(name: str) -> list[str]:
     """What makes a stage stale, a line each; none when it is up to date. `MienError` for an unknown stage."""
-    with Repo() as repo:
+    with repository() as repo:
         try:
             (stage,) = repo.stage.collect(name)
             status: dict[str, list[Any]] = repo.status(targets=[name], with_deps=True)

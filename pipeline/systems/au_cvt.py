@@ -163,4 +163,4 @@ class RealAus:
 
     def unlabelled_aus(self, batch: Batch) -> Batch:
         """A batch of expressions with its AUs marked as unknown."""
-        return batch | {"aus": torch.full((len(batch["images"]), len(self.data.au_odds())), -1)}
+        return batch | {"aus": torch.full((len(batch["images"]), self.data.labels["aus"].shape[1]), -1)}

@@ -1,5 +1,6 @@
 """The frozen network of cached features: a declared file, our encoder, the student, or a trained system's backbone."""
 
+import functools
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -9,11 +10,14 @@ from pipeline.abaw.tracks import trained_track
 from pipeline.backbones.build import build_backbone
 from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
-from pipeline.backbones.features import OWN, CachedBackbone, Extractor, load_backbone
+from pipeline.backbones.features import OWN, CachedBackbone, Extractor, load_backbone, write_features
 from pipeline.backbones.loading import fill
+from pipeline.core.code import code_digest
 from pipeline.core.errors import MienError
+from pipeline.core.files import content_digest, sizes_digest
 from pipeline.core.params import read_section
 from pipeline.core.paths import SYSTEMS
+from pipeline.core.workstore import seal
 from pipeline.systems.feedback import Spatial, load_student, student_extractor
 
 TRUNK = "backbone."  # where a system with one backbone keeps it among its weights
@@ -41,3 +45,29 @@ def trained_extractor(settings: CachedBackbone, folder: Path, vit: Vit) -> Extra
     fill(backbone, own, path, settings.label)
     freeze(backbone)
     return Extractor(backbone.to(device()), backbone.pixels)
+
+
+# --- shards of features, in this process or on a worker --------------------------------------------------------------
+
+
+def make_shard(task: tuple[Path, Path], settings: CachedBackbone, weights: Path, batch: int) -> None:
+    """Features of one shard of faces, written to its place in the work store and sealed: (faces, place)."""
+    faces, shard = task
+    extractor = _extractor(settings.model_dump_json(), weights)
+    write_features(faces, shard, extractor, batch, {"mien.backbone": settings.name or weights.as_posix()})
+    seal(shard)
+
+
+@functools.lru_cache(maxsize=1)
+def _extractor(settings: str, weights: Path) -> Extractor:
+    """One network a process: loading it costs more than a shard."""
+    return extractor_of(CachedBackbone.model_validate_json(settings), weights)
+
+
+def feature_facts(weights: Path, faces: list[Path]) -> dict[str, str]:
+    """What a worker must have to make these shards: the code, the network's weights, the faces."""
+    return {
+        "code": code_digest("pipeline.systems.extractor"),
+        "weights": content_digest([weights]),
+        "data": sizes_digest(faces),
+    }

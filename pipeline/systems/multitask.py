@@ -15,9 +15,9 @@ from pipeline.core.graph import Needs
 from pipeline.core.params import Section
 from pipeline.core.parquet import column_array
 from pipeline.core.paths import FEATURES
+from pipeline.core.pictures import decode_image
 from pipeline.faces.crops import Crops
 from pipeline.faces.geometry import alignment, yaw_and_pitch
-from pipeline.faces.media import decode_image
 from pipeline.tables.features import Features
 from pipeline.tables.join import find_rows
 from pipeline.tables.scores import Tasks

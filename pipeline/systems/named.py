@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 from models.system import System
 from pipeline.core.errors import MienError
 from pipeline.core.params import Section
-from pipeline.train.fit import Job, Recipe
+from pipeline.train.fit import Job, Scored
 
 
 class SystemModule(Protocol):
@@ -16,14 +16,14 @@ class SystemModule(Protocol):
     `build` draws the new parts' weights from torch's global generator: seed it before.
     """
 
-    Settings: type[Any]  # a section with a part `train`
+    Settings: type[Any]  # a section with a part `train`, where anything is trained
 
     def build(self, settings: Any, job: Job) -> System:
         """The network for the job's track, pretrained parts loaded unless the job says otherwise."""
         ...
 
-    def recipe(self, settings: Any, job: Job) -> Recipe:
-        """The network with its batches and what else the training loop asks."""
+    def recipe(self, settings: Any, job: Job) -> Scored:
+        """The network with its batches and what else the training loop asks (a `Recipe`), or as it was published."""
         ...
 
 

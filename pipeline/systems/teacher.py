@@ -1,7 +1,8 @@
 """Pseudo-labels: a teacher's answers, and the rule that decides which of them count. No system of its own.
 
 The AU teacher is a linear probe on frozen features, one logistic regression an AU, and its answers count from a fixed
-confidence (FixMatch, Sohn et al. 2020). Expressions come from the `dtm` system, under the thresholds it has learnt.
+confidence (FixMatch, Sohn et al. 2020). Expressions come from the `dtm` system, under the thresholds it has learnt, and
+where a published network is named beside it, both have to say the same.
 """
 
 import warnings
@@ -16,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipeline.backbones.loading import Local
 from pipeline.core.params import Section
 from pipeline.core.parquet import array_column
 from pipeline.tables.curves import read_curve
@@ -27,10 +29,14 @@ ROWS_AT_ONCE = 65_536  # of 768 features: 100 MB
 
 
 class PseudoLabel(Section):
-    """The AU teacher on cached features, and the confidence from which its answer counts as a label."""
+    """The AU teacher on cached features, and the confidence from which its answer counts as a label.
+
+    `second_teacher`: the file of a published expression network that has to agree with the first; "" for none.
+    """
 
     regularisation: float = Field(gt=0)
     confidence: float = Field(gt=0.5, lt=1)
+    second_teacher: Local = ""
 
 
 def _probe(regularisation: float) -> Pipeline:
@@ -78,6 +84,16 @@ def expression_labels(probabilities: np.ndarray, thresholds: np.ndarray) -> tupl
     """Labels (N,), -1 where the likeliest class does not reach its threshold, and confidences (N,)."""
     confidence, guess = probabilities.max(axis=1), probabilities.argmax(axis=1)
     return np.where(confidence >= thresholds[guess], guess, -1), confidence
+
+
+def agreed(labels: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Labels (N,), -1 too where the likeliest class of a second teacher (N, classes) is another.
+
+    A class that it never gives (Other, of a network of FER-2013) is left to the first.
+    """
+    nameable = np.flatnonzero((second > 0).any(axis=0))
+    differs = (labels != second.argmax(axis=1)) & np.isin(labels, nameable)
+    return np.where(differs, -1, labels)
 
 
 def au_labels(probabilities: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:

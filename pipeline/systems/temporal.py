@@ -18,13 +18,13 @@ from models.temporal import TemporalEncoder
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.device import device
 from pipeline.core.errors import MienError
-from pipeline.core.graph import Fold
+from pipeline.core.graph import Fold, feature_folder
 from pipeline.core.params import Section
 from pipeline.core.paths import FEATURES
 from pipeline.tables.features import Features
 from pipeline.tables.joined import JoinedFeatures
 from pipeline.tables.scores import Tasks, task_arrays
-from pipeline.train.data import MAX_POS_WEIGHT, Axis, draw, rarity, read_axes, valid_rows
+from pipeline.train.data import Axis, au_pos_weight, draw, rarity, read_axes, valid_rows
 from pipeline.train.fit import Job, Recipe, Train
 
 INVALID = {"expression": -1, "aus": -1, "va": -5}  # the label of a frame beyond the end of its video
@@ -59,8 +59,7 @@ class Temporal(Section):
         return self
 
 
-class Settings(Temporal):
-    """`systems.temporal`: the encoder for any track with recordings."""
+Settings = Temporal  # `systems.temporal`: the encoder for any track with recordings
 
 
 def outputs_of(track: str) -> dict[str, int]:
@@ -76,11 +75,25 @@ def build_encoder(settings: Temporal, features: int, track: str) -> TemporalEnco
 
 
 def videos_of(axis: pa.Table) -> list[np.ndarray]:
-    """Rows of each video in the order of its frames."""
-    videos, frames = axis["video"].to_numpy(zero_copy_only=False), axis["frame"].to_numpy()
+    """Rows of each video in the order of its frames, the first row of each: MTL's lists hold some twice."""
+    if not len(axis):
+        return []
+    videos, frames = _video_codes(axis), axis["frame"].to_numpy()
     order = np.lexsort((frames, videos))
-    ends = np.flatnonzero(videos[order][1:] != videos[order][:-1]) + 1
-    return np.split(order, ends) if len(order) else []
+    starts = np.diff(videos[order], prepend=-1) != 0
+    kept = order[starts | (np.diff(frames[order], prepend=-1) != 0)]
+    return np.split(kept, np.flatnonzero(np.diff(videos[kept])) + 1)
+
+
+def first_rows(axis: pa.Table) -> np.ndarray:
+    """Of each row the first that has its video and frame: itself, but where a list holds one twice."""
+    pairs = np.stack([_video_codes(axis), axis["frame"].to_numpy()], axis=1)
+    _, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.ravel()]
+
+
+def _video_codes(axis: pa.Table) -> np.ndarray:
+    return np.unique(axis["video"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
 
 
 def feature_folders(job: Job) -> list[Path]:
@@ -90,7 +103,7 @@ def feature_folders(job: Job) -> list[Path]:
     if job.further:
         raise MienError(f"params.yaml: {job.needs.where}: temporal takes no further faces", exit_code=2)
     dataset = job.track.dataset
-    found = [path for path in job.needs.paths if path.parent.parent == FEATURES and path.name == dataset]
+    found = [path for path in job.needs.paths if (named := feature_folder(path)) and named.dataset == dataset]
     if not found:
         wanted = FEATURES / "BACKBONE" / dataset
         raise MienError(f"params.yaml: {job.needs.where}: add {wanted} to needs: the features that temporal reads")
@@ -128,10 +141,8 @@ class SequenceData:
         return self.features.width
 
     def au_pos_weight(self) -> torch.Tensor:
-        """Weight of an active unit in the loss, as frame-wise systems have it (`TrackData.au_pos_weight`)."""
-        aus = self._used["aus"]
-        odds = (aus == 0).sum(axis=0) / np.maximum((aus == 1).sum(axis=0), 1)
-        weights = (odds**self.settings.train.balance).clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)
+        """Weight of an active unit in the loss, as frame-wise systems have it."""
+        weights = au_pos_weight(self._used["aus"], self.settings.train.balance)
         return torch.from_numpy(weights.astype(np.float32))
 
     def read(self, axis: Axis, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,7 +183,8 @@ class SequenceData:
             found = system.predict_video(features.to(device()), present.to(device()), self.settings.stride_frames)
             for task, values in found.items():
                 scores[task][rows[present.numpy()]] = values.cpu().numpy()[present.numpy()]
-        return scores
+        first = first_rows(axis.table)
+        return {task: values[first] for task, values in scores.items()}
 
 
 def _typed(task: str, values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_image
 from pipeline.core.parquet import read_parquet
+from pipeline.core.suffixes import is_image
 from pipeline.release.external import TABLE
 from pipeline.release.files import parent
 from pipeline.release.pack import PackStore

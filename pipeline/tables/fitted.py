@@ -1,4 +1,4 @@
-"""What an ensemble fitted for each task: weights of its members, smoothing, AU thresholds; and how it lies on disk."""
+"""What an ensemble fitted for each task (members' weights, smoothing, AU thresholds, class priors), and its file."""
 
 import json
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ class Fitted:
     weights: tuple[float, ...]
     half_window_frames: int
     au_thresholds: tuple[float, ...] = ()
+    class_prior: tuple[float, ...] = ()  # class scores are divided by it
 
 
 def thresholds_of(fitted: dict[str, Fitted]) -> np.ndarray | float:
@@ -40,8 +41,13 @@ def read_fitted(path: Path) -> tuple[list[str], dict[str, Fitted]]:
         raise MienError(f"{path} is missing: nothing is trained yet; run `make repro` first")
     tree = json.loads(path.read_text())
     names = list(next(iter(tree.values()))["weights"])
-    fitted = {
-        task: Fitted(tuple(how["weights"].values()), how["half_window_frames"], tuple(how["au_thresholds"]))
-        for task, how in tree.items()
-    }
-    return names, fitted
+    return names, {task: _fitted(**how) for task, how in tree.items()}
+
+
+def _fitted(
+    weights: dict[str, float],
+    half_window_frames: int,
+    au_thresholds: Sequence[float],
+    class_prior: Sequence[float] = (),  # none in files of before
+) -> Fitted:
+    return Fitted(tuple(weights.values()), half_window_frames, tuple(au_thresholds), tuple(class_prior))

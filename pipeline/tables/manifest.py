@@ -20,8 +20,8 @@ from pipeline.abaw.readers import parse_template, scan_annotation, scan_mtl, spl
 from pipeline.abaw.text import Problem
 from pipeline.abaw.tracks import AUS, TRACKS, TRAINED_TRACKS, VIDEO_TRACKS
 from pipeline.core.errors import MienError
-from pipeline.core.files import is_video
 from pipeline.core.params import Section
+from pipeline.core.suffixes import is_video
 from pipeline.release.discover import Release
 from pipeline.release.files import parent
 

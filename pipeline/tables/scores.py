@@ -1,6 +1,5 @@
 """From scores to the official metric: labels of an axis, decisions, and predictions as Parquet."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,11 @@ import pyarrow as pa
 
 from pipeline.abaw import metrics
 from pipeline.abaw.gaps import fill_scores
+from pipeline.abaw.resample import TimesScore, bootstrap_interval, group_codes
+from pipeline.abaw.sums import part_scores
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.parquet import array_column, column_array, read_parquet, write_parquet
+from pipeline.tables.thresholds import best_thresholds
 
 KEYS = ("split", "video", "base_video", "frame", "ordinal", "image")
 Tasks = dict[str, np.ndarray]
@@ -35,35 +37,6 @@ def decide(scores: Tasks, au_thresholds: np.ndarray | float = 0.5) -> Tasks:
     return decided
 
 
-def best_thresholds(labels: np.ndarray, scores: np.ndarray, grid: Sequence[float]) -> tuple[float, ...]:
-    """For each AU the grid threshold with the best F1; the one nearest to 0.5 among equals."""
-    valid = (labels >= 0).all(axis=1)
-    truth = labels[valid] == 1
-    ordered = sorted(grid, key=lambda t: (abs(t - 0.5), t))
-    guesses = scores[valid][None] >= np.array(ordered)[:, None, None]
-    hits = (guesses & truth).sum(axis=1)
-    f1 = 2 * hits / np.maximum(guesses.sum(axis=1) + truth.sum(axis=0), 1)
-    return tuple(ordered[i] for i in f1.argmax(axis=0))
-
-
-def shrunk_thresholds(
-    labels: np.ndarray, scores: np.ndarray, grid: Sequence[float], prior_frames: float
-) -> tuple[float, ...]:
-    """Each AU's best threshold drawn towards the one with the best mean F1 for all, the fewer active frames it has.
-
-    With n active frames it is (n * own + prior * common) / (n + prior): a threshold of its own that a handful of frames
-    suggests is mostly chance.
-    """
-    own = np.array(best_thresholds(labels, scores, grid))
-    if not prior_frames:
-        return tuple(own.tolist())
-    valid = (labels >= 0).all(axis=1)
-    ordered = sorted(grid, key=lambda t: (abs(t - 0.5), t))
-    common = max(ordered, key=lambda t: metrics.au_score(labels[valid], scores[valid] >= t)["score"])
-    active = (labels[valid] == 1).sum(axis=0)
-    return tuple(((active * own + prior_frames * common) / (active + prior_frames)).tolist())
-
-
 def judged_decisions(labels: Tasks, scores: Tasks) -> Tasks:
     """What a training is judged by: AUs at the thresholds that suit it best on a coarse grid, as an ensemble has them.
 
@@ -79,6 +52,14 @@ def official_score(track: str, labels: Tasks, decided: Tasks) -> metrics.Score:
     if len(tasks) > 1:
         return metrics.score(track, labels, decided)
     return metrics.score(track, labels[tasks[0]], decided[tasks[0]])
+
+
+def official_part_scores(track: str, labels: Tasks, decided: Tasks, parts: np.ndarray, count: int) -> TimesScore:
+    """The official score of any choice of parts: recordings drawn, folds left out (`abaw/sums.py`)."""
+    tasks = TRACKS[track].tasks
+    if len(tasks) > 1:
+        return part_scores(track, labels, decided, parts, count)
+    return part_scores(track, labels[tasks[0]], decided[tasks[0]], parts, count)
 
 
 def baselines(track: str, labels: Tasks) -> dict[str, float]:
@@ -101,12 +82,9 @@ def leaves_baselines(track: str, labels: Tasks, decided: Tasks, groups: np.ndarr
 
     The low end of its 95 % bootstrap interval over recordings decides; where there is one recording alone, the score.
     """
-
-    def score(rows: np.ndarray) -> float:
-        part = ({task: values[rows] for task, values in tasks.items()} for tasks in (labels, decided))
-        return official_score(track, *part)["score"]
-
-    low, _ = metrics.bootstrap_interval(score, groups, seed=0, draws=BASELINE_DRAWS)
+    names, codes = group_codes(groups)
+    score = official_part_scores(track, labels, decided, codes, len(names))
+    low, _ = bootstrap_interval(score, len(names), seed=0, draws=BASELINE_DRAWS)
     if np.isnan(low):
         low = official_score(track, labels, decided)["score"]
     return low > max(baselines(track, labels).values())

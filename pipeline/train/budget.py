@@ -27,6 +27,12 @@ def stretched(settings: Kind, optimise: Optimise, rows: int) -> Kind:
     return scaled(settings, steps_asked(optimise, rows), optimise.steps)
 
 
+def stretched_training(settings: Kind, rows: int) -> Kind:
+    """A system's settings whose counts of steps fit `rows`; as they are where nothing of it is trained."""
+    train = getattr(settings, "train", None)
+    return stretched(settings, train.optimise, rows) if train else settings
+
+
 def scaled(section: Kind, times: int, over: int) -> Kind:
     """Every count of steps in a section and those below it, times over `over`, rounded down: sums stay within sums.
 

@@ -4,6 +4,7 @@ checksum.
 
 import json
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,36 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], meta: d
     atomic_write_text(path.with_suffix(".json"), json.dumps({"step": step, "sha256": file_digest(path), "meta": meta}))
     for old in sorted(folder.glob("*.json"))[:-KEEP]:
         _drop(old)
+
+
+class Writer:
+    """Checkpoints written by a thread while training goes on, one at a time.
+
+    An error of the disk comes with the next checkpoint, or at the end.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def write(self, folder: Path, step: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Copy the tensors to the host and have them written; `meta` must not change any more."""
+        self.wait()
+        held = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._under_way = self._thread.submit(save_checkpoint, folder, step, held, meta)
+
+    def wait(self) -> None:
+        """Until nothing is under way; raises what went wrong."""
+        under_way, self._under_way = self._under_way, None
+        if under_way:
+            under_way.result()
+
+    def close(self) -> None:
+        """Wait, and let the thread go."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def _drop(sealed: Path) -> None:

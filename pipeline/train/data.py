@@ -97,6 +97,16 @@ def rarity(labels: Tasks, balance: float) -> np.ndarray:
     return (len(classes) / counts[codes]) ** balance
 
 
+def au_odds(aus: np.ndarray) -> np.ndarray:
+    """Inactive over active frames of each AU; labels (rows, 12) of 0, 1 and -1."""
+    return (aus == 0).sum(axis=0) / np.maximum((aus == 1).sum(axis=0), 1)
+
+
+def au_pos_weight(aus: np.ndarray, balance: float) -> np.ndarray:
+    """Weight of an active unit in the loss: (inactive / active frames) ** balance, at most `MAX_POS_WEIGHT`."""
+    return (au_odds(aus) ** balance).clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)
+
+
 def judging_rows(labels: pa.Table, fold: Fold | None) -> np.ndarray:
     """Which rows judge: validation, or those of a fold's recordings, the same whatever the training's seed."""
     if fold is None:
@@ -147,16 +157,12 @@ class TrackData:
         return self.train.places[self.rows]
 
     def au_odds(self) -> np.ndarray:
-        """Inactive over active frames of each AU."""
-        active, inactive = (self.labels["aus"] == 1).sum(axis=0), (self.labels["aus"] == 0).sum(axis=0)
-        return inactive / np.maximum(active, 1)
+        """Inactive over active frames of each AU (`au_odds`)."""
+        return au_odds(self.labels["aus"])
 
     def au_pos_weight(self) -> list[float] | None:
-        """Weight of an active unit in the loss: (inactive / active frames) ** balance, at most `MAX_POS_WEIGHT`."""
-        if "aus" not in self.labels:
-            return None
-        odds = self.au_odds() ** self.balance
-        return [float(w) for w in odds.clip(1 / MAX_POS_WEIGHT, MAX_POS_WEIGHT)]
+        """Weight of an active unit in the loss (`au_pos_weight`); None where the track has no AUs."""
+        return au_pos_weight(self.labels["aus"], self.balance).tolist() if "aus" in self.labels else None
 
     def batch(self, generator: np.random.Generator, size: int) -> Batch:
         """A batch of labelled faces, as balanced as params ask, with the share of further data sets."""

@@ -7,13 +7,15 @@ one loop (`loop.py`, read that next) and `write_results` leaves weights, predict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
+from torch import Tensor
 
 from models.system import Batch, Trainee
 from pipeline.abaw.tracks import TRACK_OF_TASK, Track
+from pipeline.backbones.device import device
 from pipeline.backbones.encoder import Vit
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
@@ -36,10 +38,12 @@ from pipeline.train.data import Axis
 from pipeline.train.loop import OFFICIAL, Loop, train
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
+from pipeline.train.speed import Speed
 from pipeline.train.views import Augment
 
 Batches = Callable[[np.random.Generator, int], Batch]
 Log = Callable[[dict[str, float], int], None]
+Kind = TypeVar("Kind", bound=Section)
 
 
 class Judged(Protocol):
@@ -66,6 +70,16 @@ class Train(Section):
     optimise: Optimise
 
 
+def with_balance(settings: Kind, balance: float | None, where: str) -> Kind:
+    """A system's settings with another balance of sampling; `where` names the line that asks for it."""
+    if balance is None:
+        return settings
+    train = getattr(settings, "train", None)
+    if not isinstance(train, Train):
+        raise MienError(f"params.yaml: {where}: balance: nothing of this system is trained; leave it out")
+    return settings.model_copy(update={"train": train.model_copy(update={"balance": balance})})
+
+
 def check_one_pass(train: Train) -> None:
     """Refuse gathered gradients where a system's updates depend on one another."""
     if train.optimise.accumulate != 1:
@@ -82,6 +96,7 @@ class Finetune(Section):
     evaluate_batch: int = Field(ge=1)
     mirror: bool = True
     checkpoint_seconds: float = Field(gt=0)
+    speed: Speed = Field(default_factory=Speed)
 
 
 @dataclass(frozen=True)
@@ -113,25 +128,39 @@ class Job:
             raise MienError(f"{system} predicts expressions alone; {self.track.name} has {tasks}", exit_code=2)
 
 
-@dataclass
-class Recipe:
-    """A system with what the training loop needs to train it.
+@dataclass(kw_only=True)
+class Scored:
+    """A system with what judging it takes: all that a published one needs, of which nothing is trained.
 
-    `scores` gives its scores of every row of an axis, NaN where a row has no face; `after_epoch` and `epoch_steps` as
-    in `Loop`. `without` names what the system does without because the data have none of it. `best` are the trained
-    module's scores of `data.judged`, where this process has seen its best step.
+    `scores` gives its scores of every row of an axis, NaN where a row has no face. `without` names what the system does
+    without because the data have none of it. `best` are the module's scores of `data.judged`, where this process has
+    seen its best step.
     """
 
     module: Trainee
     data: Judged
+    scores: Callable[[Trainee, Axis], Tasks]
+    without: tuple[str, ...] = ()
+    best: Tasks | None = None
+
+
+@dataclass(kw_only=True)
+class Recipe(Scored):
+    """A system with what the training loop needs to train it; `after_epoch` and `epoch_steps` as in `Loop`."""
+
     train: Train
     batches: Batches
     prepare: Callable[[Batch], Batch]
-    scores: Callable[[Trainee, Axis], Tasks]
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
     epoch_steps: int = 0
-    without: tuple[str, ...] = ()
-    best: Tasks | None = None
+
+
+@dataclass
+class Untrained:
+    """What a `Loop` holds in the end, of a system that was judged as it is."""
+
+    history: list[dict[str, float]]
+    bests: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def seed_weights(settings: Finetune) -> None:
@@ -144,18 +173,18 @@ def judge(track: str, axis: Axis, labels: Tasks, scores: Tasks) -> dict:
     return official_score(track, labels, judged_decisions(labels, fill_missing(axis.table, scores, axis.present)))
 
 
-def validation_score(made: Recipe, scores: Tasks) -> dict:
+def validation_score(made: Scored, scores: Tasks) -> dict:
     """Official metric on the validation axis, from the scores of its judged rows."""
     data = made.data
     return judge(data.track, data.judged, data.validation_labels, scores)
 
 
-def best_scores(made: Recipe, module: Trainee) -> Tasks:
+def best_scores(made: Scored, module: Trainee) -> Tasks:
     """Scores of the judged rows by the trained module: as they were at its best step, or predicted now."""
     return made.best or made.scores(module, made.data.judged)
 
 
-def validation_scores(made: Recipe, module: Trainee) -> Tasks:
+def validation_scores(made: Scored, module: Trainee) -> Tasks:
     """Scores of the whole validation axis: those of the best step where they hold all its faces, else predicted now."""
     axis, judged = made.data.validation, made.data.judged
     if (axis.present == judged.present).all():
@@ -202,11 +231,25 @@ def fit(name: str, made: Recipe, settings: Finetune, folder: Path, log: Log) -> 
         after_epoch=made.after_epoch,
         epoch_steps=made.epoch_steps,
         checkpoint_seconds=settings.checkpoint_seconds,
+        speed=settings.speed,
     )
     return train(loop), loop
 
 
-def write_results(out: Path, made: Recipe, module: Trainee, loop: Loop) -> dict:
+def fit_or_judge(
+    name: str, made: Scored, settings: Finetune, folder: Path, log: Log
+) -> tuple[Trainee, Loop | Untrained]:
+    """Train a recipe (`fit`); judge a system of which nothing is trained as it is."""
+    if isinstance(made, Recipe):
+        return fit(name, made, settings, folder, log)
+    module = made.module.to(device()).eval()
+    made.best = made.scores(module, made.data.judged)
+    row = {OFFICIAL: validation_score(made, made.best)["score"]}
+    log(row, 0)
+    return module, Untrained([{"step": 0, **row}])
+
+
+def write_results(out: Path, made: Scored, module: Trainee, loop: Loop | Untrained) -> dict:
     """Write weights, predictions of validation and test, metrics and curve; returns the metrics."""
     data = made.data
     validation, test = validation_scores(made, module), made.scores(module, data.test)
@@ -231,7 +274,7 @@ def task_weights(task: str) -> str:
     return f"weights-{task}.safetensors"
 
 
-def judged_metrics(made: Recipe, validation: Tasks) -> dict:
+def judged_metrics(made: Scored, validation: Tasks) -> dict:
     """The official metric of validation beside the baselines, whether it leaves them, and what the system lacks."""
     axis, labels, track = made.data.validation, made.data.validation_labels, made.data.track
     decided = judged_decisions(labels, fill_missing(axis.table, validation, axis.present))

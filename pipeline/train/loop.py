@@ -2,7 +2,8 @@
 
 A trainee is a module with `losses(batch)`: named parts whose sum is minimised; one that takes several optimiser steps
 a batch yields the parts of each (`steps`). Randomness is a function of (seed, step) and the state after a step lies in
-`.work/`, so a killed run ends in the same bytes as an undisturbed one.
+`.work/`, so a killed run ends in the same bytes as an undisturbed one. Several devices share each batch
+(`distributed.py`): every rank runs this loop on its rows, and rank 0 alone logs, judges and keeps checkpoints.
 """
 
 import contextlib
@@ -17,22 +18,27 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from models.across import alone, average, own_draws
 from models.system import Batch, Trainee
 from pipeline.backbones.device import device, limit_threads
 from pipeline.core.errors import MienError
 from pipeline.run.parallel import prefetched
 from pipeline.run.progress import Progress
+from pipeline.run.ranks import ranks
+from pipeline.train import distributed
 from pipeline.train.checkpoint import (
+    Writer,
     joined_states,
     load_checkpoint,
     optimiser_tensors,
     restore_optimiser,
-    save_checkpoint,
     state_of,
 )
+from pipeline.train.flops import achieved, step_flops
 from pipeline.train.memory import keep_freed_memory
 from pipeline.train.optimiser import Optimise, learning_rate, make_optimiser, set_learning_rate
-from pipeline.train.randomness import batch_generator, deterministic, seed_step
+from pipeline.train.randomness import batch_generator, deterministic, seed_step, step_seed
+from pipeline.train.speed import Speed, arranged, hasten
 
 LOG_EVERY = 10
 OFFICIAL = "score"  # the score that decides, among those of an evaluation
@@ -49,7 +55,7 @@ class Loop:
     score's best step in the end.
     `log` receives metrics and their step. Every `epoch_steps` steps `after_epoch(module, averaged)` may change buffers
     of both, and what it returns is logged. After `patience` evaluations without a better score training stops (0:
-    never).
+    never). `count_flops` costs the two passes of one batch, on a copy.
     """
 
     name: str
@@ -67,6 +73,8 @@ class Loop:
     after_epoch: Callable[[Trainee, Trainee], dict[str, float]] | None = None
     epoch_steps: int = 0
     checkpoint_seconds: float = 60.0
+    speed: Speed = field(default_factory=Speed)
+    count_flops: bool = True
     history: list[dict[str, float]] = field(default_factory=list)
     bests: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
@@ -83,9 +91,9 @@ def train(run: Loop) -> Trainee:
     run.log({"resumed_at_step": state.step}, state.step)
     began = time.monotonic()
     progress = Progress(run.name, run.optimise.steps, "steps", done=state.step)
-    with contextlib.closing(state.batches), progress:
+    with contextlib.closing(state.batches), contextlib.closing(state.writer), progress:
         for step in range(state.step, run.optimise.steps):
-            if state.out_of_patience():
+            if state.finished:
                 state.checkpoint(step)
                 break
             state.update(step)
@@ -95,16 +103,23 @@ def train(run: Loop) -> Trainee:
                 state.judge(step + 1)
             state.checkpoint_if_due(step + 1)
             progress.advance(note=_standing(run.history))
+    seconds, processes = time.monotonic() - began, ranks()
+    distributed.leave()
     state.take_best()
-    _tell_shares(run, state, time.monotonic() - began)
+    _tell_shares(run, state, seconds, processes)
     return state.averaged
 
 
-def _tell_shares(run: Loop, state: "_State", seconds: float) -> None:
-    """Log and print which shares of the time went into judging and into waiting for batches."""
+def _tell_shares(run: Loop, state: "_State", seconds: float, processes: int) -> None:
+    """Log and print which shares of the time went into judging and into waiting for batches, and how fast it was."""
     shares = {"judging_share": state.judging_seconds / seconds, "input_wait_share": state.waiting_seconds / seconds}
     run.log(shares, run.optimise.steps)
     told = f"judging {shares['judging_share']:.0%}, waiting for batches {shares['input_wait_share']:.0%}"
+    if state.flops:
+        made = state.flops * run.optimise.accumulate * state.updates * processes
+        rates, phrase = achieved(made, max(seconds - state.judging_seconds, 1e-9), processes)
+        run.log(rates, run.optimise.steps)
+        told += f"; {phrase}"
     print(f"{run.name}: {seconds:.0f} s of training, of which {told}", flush=True)
 
 
@@ -120,20 +135,33 @@ class _State:
     def __init__(self, run: Loop) -> None:
         self.run = run
         self.module: Trainee = run.module.to(device())
+        self._join()
         self.optimiser = make_optimiser(self.module, run.optimise)
         self.ema = ModelEmaV3(self.module, decay=run.optimise.ema_decay) if run.optimise.ema_decay else None
         self.best_scores: dict[str, float] = {}
         self.step = 0
         self.loss = torch.zeros(())
         self.judging_seconds = self.waiting_seconds = 0.0
+        self.updates, self.flops = 0, 0
+        self.writer = Writer()
         self._saved = time.monotonic()
         self._resume()
+        distributed.check_same(self.step, run.name)
+        self.finished = self._out_of_patience()
+        hasten(run.name, self.module, run.speed)
         self.batches = prefetched(self._drawn())
 
     @property
     def averaged(self) -> Trainee:
         """The module that is judged and kept."""
         return self.ema.module if self.ema else self.module
+
+    def _join(self) -> None:
+        """Share the training with other ranks, where there are some."""
+        if ranks() > 1:
+            first = self.run.batches(batch_generator(self.run.seed, 0), 0)
+            distributed.join(self.run.name, self.module, first)
+            distributed.take_first(self.module.state_dict().values())
 
     def _drawn(self) -> Iterator[Batch]:
         """The batches of every step that is left, in order, `accumulate` a step, in memory that a GPU copies from."""
@@ -166,25 +194,35 @@ class _State:
         for number in range(params.accumulate):
             batch = self._next_batch()
             with torch.no_grad():
-                batch = run.prepare(batch)
+                batch = arranged(distributed.own_part(run.prepare(batch)), run.speed)
+            self._count(batch)
             # 3. a trainee may take several optimiser steps on one batch (the feedback system: student, then teacher)
-            for parts in self._phases(batch):
-                (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
-                for name, part in parts.items():
-                    seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
-                self._undivide()
-                if number + 1 == params.accumulate:
-                    norm = self._step()
-                else:
-                    self._step_constant()
+            with own_draws(step_seed(run.seed, step) + number, device()):
+                for parts in self._phases(batch):
+                    (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
+                    for name, part in parts.items():
+                        seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
+                    self._undivide()
+                    if number + 1 == params.accumulate:
+                        norm = self._step()
+                    else:
+                        self._step_constant()
+
+        self.updates += 1
 
         # 4. the running average is what gets judged; losses stay on the device unless this step is logged
         if self.ema:
             self.ema.update(self.module, step=step)
         self.loss = torch.stack(list(seen.values())).sum()
         if step % LOG_EVERY == 0 or step + 1 == params.steps:
-            parts = {f"loss_{name}": part for name, part in seen.items()}
+            self.loss = average(self.loss)
+            parts = {f"loss_{name}": average(part) for name, part in seen.items()}
             self._log(step, {"loss": self.loss, **parts, "gradient_norm": norm}, rate)
+
+    def _count(self, batch: Batch) -> None:
+        """The operations of a batch, once: they are told with the time that all of them took."""
+        if self.run.count_flops and not self.updates and not self.flops:
+            self.flops = step_flops(self.module, batch) or 0
 
     def _phases(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """The trainee's steps, each computed in mixed precision where there is a GPU."""
@@ -198,6 +236,7 @@ class _State:
 
     def _step(self) -> Tensor:
         """Clip, step and clear; returns the norm of the gradient before clipping."""
+        distributed.average_gradients(self.module.parameters())
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.run.optimise.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -208,6 +247,7 @@ class _State:
         groups = self.optimiser.param_groups
         self.optimiser.param_groups = self._constant_groups()
         if self.optimiser.param_groups:
+            distributed.average_gradients(p for group in self.optimiser.param_groups for p in group["params"])
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         self.optimiser.param_groups = groups
@@ -223,11 +263,14 @@ class _State:
     def end_epoch(self, step: int) -> None:
         """Let the run change what it changes once an epoch."""
         assert self.run.after_epoch
-        row = self.run.after_epoch(self.module, self.averaged.eval())
-        self.run.history.append({"step": step, **row})
-        self.run.log(row, step)
+        if distributed.is_first():
+            with alone():
+                row = self.run.after_epoch(self.module, self.averaged.eval())
+            self.run.history.append({"step": step, **row})
+            self.run.log(row, step)
+        distributed.take_first([*self.module.buffers(), *self.averaged.buffers()])
 
-    def out_of_patience(self) -> bool:
+    def _out_of_patience(self) -> bool:
         """Whether the last evaluations brought nothing better."""
         scores = [row["score"] for row in self.run.history if "score" in row]
         return bool(self.run.patience and scores) and scores.index(max(scores)) + self.run.patience < len(scores)
@@ -248,6 +291,12 @@ class _State:
 
     def judge(self, step: int) -> None:
         """Measure the official metric; the best step's weights are kept, of each score that is asked for."""
+        if distributed.is_first():
+            with alone():
+                self._judge(step)
+        self.finished = bool(distributed.agreed(self._out_of_patience()))
+
+    def _judge(self, step: int) -> None:
         assert self.run.evaluate
         began = time.monotonic()
         scores = self.run.evaluate(self.averaged.eval())
@@ -274,6 +323,8 @@ class _State:
 
     def checkpoint(self, step: int) -> None:
         """Write the state after `step` steps."""
+        if not distributed.is_first():
+            return
         self.check_loss(step)
         parts: dict[str, Any] = {
             "module": self.module,
@@ -282,8 +333,8 @@ class _State:
         }
         if self.ema:
             parts["ema"] = self.ema.module
-        meta = {"best_scores": self.best_scores, "history": self.run.history}
-        save_checkpoint(self.run.folder, step, joined_states(**parts), meta)
+        meta = {"best_scores": dict(self.best_scores), "history": list(self.run.history)}
+        self.writer.write(self.run.folder, step, joined_states(**parts), meta)
         self._saved = time.monotonic()
 
     def _resume(self) -> None:

@@ -21,6 +21,7 @@ from pipeline.faces.crops import Crops
 from pipeline.tables.pretraining import training_videos
 from pipeline.train.optimiser import Optimise
 from pipeline.train.randomness import seed_step
+from pipeline.train.speed import Speed
 from pipeline.train.views import Augment
 
 PICTURES = 8
@@ -38,6 +39,7 @@ class PretrainMae(Section):
     decoder_depth: int = Field(ge=1)
     decoder_heads: int = Field(ge=1)
     checkpoint_seconds: float = Field(gt=0)
+    speed: Speed = Field(default_factory=Speed)
     augment: Augment
     optimise: Optimise
     start: str | None = None

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.dan import Dan
+from models.mini_xception import MiniXception
 from models.normalise import Normalise
 from pipeline.backbones.build import declared_backbone
 from pipeline.backbones.features import OnnxNetwork
@@ -23,22 +24,13 @@ from pipeline.core.secrets import redacted
 from pipeline.core.tensors import save_tensors
 from pipeline.core.weights import DECLARATIONS, Architecture, Normalisation, Weights, declared
 from pipeline.weights.keys import Table, tables
+from pipeline.weights.known import Origin
 from pipeline.weights.published import Published, by_name, recognise
 from pipeline.weights.read import read_stored
 
 WEIGHTS = Path("weights")  # where converted files lie
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What weights.yaml tells of a file beside what it is."""
-
-    source: str
-    licence: str
-    trained_on: list[str]
-    label_types: list[str]
 
 
 @dataclass(frozen=True)
@@ -114,6 +106,8 @@ def find(path: Path, told: Told) -> tuple[Published, Table] | None:
 
 def _corrected(normalisation: Normalisation, told: Told) -> Normalisation:
     """With what the user says of it."""
+    if normalisation.colours == "grey" and "colours" in told.normalisation:
+        raise MienError("--colours: this network sees grey pictures; leave it out", exit_code=2)
     try:
         return Normalisation.model_validate(normalisation.model_dump() | told.normalisation)
     except ValidationError as error:
@@ -147,6 +141,8 @@ def random_network(architecture: Architecture) -> nn.Module:
     if architecture.network == "dan":
         sizes: dict[str, Any] = dict(architecture.sizes)
         return Dan(image_pixels=1, label_smoothing=0.0, **sizes)
+    if architecture.network == "mini_xception":
+        return MiniXception(**architecture.sizes)  # type: ignore[arg-type]
     backbone = declared_backbone(architecture, Normalise(), None)
     return backbone.get_submodule(backbone.trunk)
 

@@ -2,8 +2,8 @@
 
 Known: ViTs named as timm's (facebookresearch/mae and its descendants FMAE and MAE-Face, pretrained or fine-tuned;
 DINOv2; timm's own), IR-50 (face.evoLVe, as AU-CVT's authors use it), DAN, and timm's EfficientNets (EmotiEffNet and
-HSEmotion, SSL-DTM's B7) and ResNets. Any other timm network must be named. Names are all that is known of the
-authors' files; each network was written down anew.
+HSEmotion, SSL-DTM's B7) and ResNets, and mini-Xception in Keras' names. Any other timm network must be named. Names are
+all that is known of the authors' files; each network was written down anew.
 """
 
 import math
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipeline.core.errors import MienError
 from pipeline.core.weights import Architecture, Normalisation
+from pipeline.weights.keras import mini_xception_tensors
 
 IMAGENET: dict[str, Any] = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 HALVES: dict[str, Any] = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
@@ -71,7 +72,9 @@ def recognise(tensors: dict[str, Tensor], heads: int | None = None) -> Published
     `heads` are a ViT's, which no shape tells; 64 of its width each, where left out. Raises `MienError` for a network
     that is known and of a kind that is not.
     """
-    kinds: tuple[Callable[[dict[str, Tensor]], Published | None], ...] = (_face_resnet, _dan, _efficientnet, _resnet)
+    kinds: tuple[Callable[[dict[str, Tensor]], Published | None], ...] = (
+        *(_face_resnet, _dan, _efficientnet, _resnet, _mini_xception),
+    )
     if {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "pos_embed", "cls_token"} <= set(tensors):
         return _vit(tensors, heads)
     return next((found for kind in kinds if (found := kind(tensors)) is not None), None)
@@ -195,3 +198,12 @@ def _resnet(tensors: dict[str, Tensor]) -> Published | None:
     if name is None:
         return None
     return Published(Architecture(network=name), Normalisation(**IMAGENET, pixels=224), tensors)
+
+
+def _mini_xception(tensors: dict[str, Tensor]) -> Published | None:
+    ours = mini_xception_tensors(tensors)
+    if ours is None:
+        return None
+    sizes: dict[str, Any] = {"classes": len(ours["head.bias"])}
+    seen = Normalisation(**HALVES, pixels=64, colours="grey")
+    return Published(Architecture(network="mini_xception", sizes=sizes), seen, ours)

@@ -16,9 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.core.errors import MienError
+from pipeline.weights.hdf5 import read_hdf5
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
-FORMS = (".safetensors", ".onnx", *TORCH)
+KERAS = (".h5", ".hdf5")
+FORMS = (".safetensors", ".onnx", *KERAS, *TORCH)
 BEGINNING = 512  # bytes that tell a web page or a pointer from weights
 FOREIGN = re.compile(r"(?:GLOBAL|class) '?([A-Za-z_][\w.]*\.\w+)")
 
@@ -38,6 +40,8 @@ def read_stored(path: Path) -> dict[str, Any]:
     _check_beginning(path, beginning.lstrip().lower())
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
+    if path.suffix.lower() in KERAS:
+        return read_hdf5(path)
     return _read_onnx(path) if path.suffix.lower() == ".onnx" else _read_torch(path)
 
 

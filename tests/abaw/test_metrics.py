@@ -128,24 +128,6 @@ def test_no_valid_rows():
     assert metrics.va_score(np.full((3, 2), -5.0), np.zeros((3, 2)))["score"] == 0.0
 
 
-def test_bootstrap_draws_whole_videos():
-    groups = np.repeat(["a", "b", "c", "d"], 5)
-    drawn = []
-
-    def fraction_of_a(rows):
-        drawn.append(rows)
-        return float((groups[rows] == "a").mean())
-
-    low, high = metrics.bootstrap_interval(fraction_of_a, groups, seed=3, draws=200)
-    assert 0 <= low < 0.25 < high <= 1
-    for rows in drawn:
-        assert len(rows) == 20
-        counts = np.bincount(rows, minlength=20).reshape(4, 5)
-        assert (counts == counts[:, :1]).all()
-    assert (low, high) == metrics.bootstrap_interval(fraction_of_a, groups, seed=3, draws=200)
-    assert np.isnan(metrics.bootstrap_interval(fraction_of_a, np.array(["a", "a"]), seed=0, draws=5)[0])
-
-
 def test_baselines():
     labels = np.array([0] * 6 + [4] * 2)
     best = metrics.constant_baseline("expr", labels)

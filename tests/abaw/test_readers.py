@@ -151,3 +151,10 @@ def test_template_of_no_track(tmp_path):
 def test_template_with_an_empty_row(tmp_path):
     with pytest.raises(MienError, match="line 3: no image name"):
         readers.read_template(write(tmp_path / "t.txt", lines("image,expression", "0.jpg", "", "1.jpg")))
+
+
+def test_an_mtl_list_whose_last_line_is_an_image_alone_keeps_its_rows():
+    row = "122/00001.jpg,0.5,-0.25,3," + ",".join(["0"] * 12)
+    for last in ("122/00002.jpg", "122/00002.jpg,"):
+        table, problems = readers.scan_mtl(f"image,valence,arousal,expression,aus\n{row}\n{last}\n".encode())
+        assert len(table) == 2 and [problem.line for problem in problems] == [3]

@@ -21,8 +21,8 @@ from pipeline.release.discover import find_release
 from pipeline.release.files import LooseStore
 from pipeline.release.importer import import_release
 from pipeline.release.pack import PackStore
-from pipeline.release.validate.validate import validate_release
 from pipeline.tables.manifest import MediaItem
+from pipeline.validate.validate import validate_release
 from tests.abaw_fixture import AU_ROW, jpeg, lines, make_release
 
 HOSTILE = {

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.audit import finished
+from tests.clones import once
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished.make_finished(tmp_path_factory.mktemp("audit") / "clone")
+    return once(tmp_path_factory, "finished", finished.make_finished)
 
 
 @pytest.fixture

@@ -17,13 +17,12 @@ FILE = Path("submissions/au/predictions.txt")
 STAGE = "submit@au"
 
 
-def make_finished(target: Path) -> Path:
+def make_finished(target: Path) -> None:
     """The clone, its stages run as far as AU needs, its lock committed."""
     target.mkdir()
     make_clone(target)
     run_in(target, "dvc", "repro", STAGE)
     commit(target)
-    return target
 
 
 def git(*arguments: str) -> str:

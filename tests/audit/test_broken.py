@@ -6,10 +6,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.audit.audit import look_up, open_history
 from pipeline.audit.claims import counted
 from pipeline.audit.stranger import tell_stranger
+from pipeline.run.delivery import EXPERIMENT
 from pipeline.run.outputs import folder_members
 from tests.audit import finished
 from tests.audit.finished import FILE, STAGE, amend, broken, claims, flip, git, replace
@@ -141,7 +143,7 @@ def test_an_edited_code_file(clone: Path) -> None:
 
 
 def test_other_code_in_the_commit_than_what_ran(clone: Path) -> None:
-    replace(Path("pipeline/ensemble/fit.py"), "if w]", "if w > 0]")
+    replace(Path("pipeline/ensemble/fit.py"), "if not members:", "if len(members) == 0:")
     amend()
     said = broken()
     assert said.keys() == {("ensemble@au", "code"), ("check_params", "code")}  # the section's class stands there too
@@ -211,6 +213,23 @@ def test_a_lock_that_is_not_committed_yet(clone: Path) -> None:
     assert [claim.text for claim in said if claim.verdict == "broken"] == []
     (lock,) = (claim for claim in said if claim.about == "dvc.lock")
     assert (lock.verdict, lock.text[:33]) == ("unchecked", "the lock is not committed yet; co")
+
+
+def test_an_experiment_beside_the_workspace_is_audited_as_any_run(clone: Path) -> None:
+    """Its run is in the project's MLflow, its lock in a reference of DVC's; nothing of it is applied."""
+    store, made_on = MlflowClient(), git("branch", "--show-current").strip()
+    place = store.get_experiment_by_name(EXPERIMENT)
+    assert place
+    before = {run.info.run_id for run in store.search_runs([place.experiment_id])}
+    run_in(clone, "dvc", "exp", "run", "--temp", "-n", "tried", "-S", "ensemble.half_windows_frames=[12]", STAGE)
+    runs = [run for run in store.search_runs([place.experiment_id]) if run.info.run_id not in before]
+    assert {run.info.run_name: run.info.status for run in runs} == dict.fromkeys(("ensemble@au", STAGE), "FINISHED")
+    assert all(Path(run.info.artifact_uri.removeprefix("file://")).is_dir() for run in runs)
+    assert git("status", "--porcelain", "--untracked-files=no") == ""
+    git("checkout", "-q", "-b", "without", "HEAD~1")  # a branch on which nothing was made, and no other
+    git("branch", "-q", "-D", made_on)
+    said = run_in(clone, sys.executable, "-m", "pipeline", "audit", str(FILE))
+    assert "branches: none; experiments of DVC: tried" in said and "0 broken" in said
 
 
 def test_the_command_finds_what_another_branch_made(clone: Path) -> None:

@@ -214,3 +214,21 @@ def test_a_test_file_in_a_packed_release(tmp_path: Path, pool: bytes, said: str)
     (text,) = [claim.text for claim in check_people(case) if claim.verdict == said and "bytes" in claim.text]
     assert ("pool/p.jpg has the bytes of test.mp4" in text) == (said == "broken")
     assert said == "broken" or text == "none of 1 test files has the bytes of one of 2 trained on"
+
+
+@pytest.mark.parametrize(("label", "verdict"), [("expression", "unchecked"), ("identity", "verified")])
+def test_labels_of_real_faces_behind_lsd_are_told_and_left_to_the_organisers(
+    tmp_path: Path, label: str, verdict: str
+) -> None:
+    """No page of LSD's rules was found: what expressions of real faces have taught is no breach, and no proof."""
+    made = Project(tmp_path, {"weights.yaml": declared("0" * 64, ["FER-2013"], [label])})
+    own = [Item("artifacts/faces/lsd", "a" * 32), Item("artifacts/manifest/labels/lsd.parquet", "b" * 32)]
+    params: dict[str, Any] = {"graph.trainings.fer-lsd": {"track": "lsd"}, "systems.mini_xception": {"weights": TOY}}
+    made.stage("finetune@fer-lsd", own, [Item("artifacts/systems/lsd/fer", "d" * 32)], **params)
+    deps = [Item("artifacts/systems/lsd", "c" * 32)]
+    made.stage("submit@lsd", deps, [Item("submissions/lsd/predictions.txt", "9" * 32)])
+    claims = [claim for claim in check_rules(made.case("submit@lsd")) if "synthetic" in claim.text]
+    assert [claim.verdict for claim in claims] == [verdict]
+    assert verdict == "verified" or (
+        f"FER-2013 (expression) by {TOY} -> finetune@fer-lsd; whether labels of real faces may" in claims[0].text
+    )

@@ -1,5 +1,9 @@
 """Threads of torch."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -21,3 +25,12 @@ def test_threads_are_bounded_by_the_cores_and_left_alone_where_they_are_set(monk
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, 1), ("2", 2)])
+def test_a_stage_sums_on_one_thread_unless_told_otherwise(root, asked, threads):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": asked} if asked else {}
+    told = "import stages.finetune, torch; print(torch.get_num_threads())"
+    run = subprocess.run([sys.executable, "-c", told], cwd=root, env=environment, capture_output=True, text=True)
+    assert run.stdout.strip() == str(threads), run.stderr

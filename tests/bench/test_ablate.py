@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import ablate
+from bench import ablate, arms
 from bench.arms import ARMS, COMPARISONS, CONTROLS, TEMPORAL, TRAINED, WHOLE, Measured, changed
 from pipeline.abaw.tracks import TRAINED_TRACKS
 from pipeline.settings import load_params
@@ -26,12 +27,25 @@ def test_the_four_arms_of_two_ideas_are_there():
     cotex = {
         (bool(arm.changes.get("mask_ratio", 1)), bool(arm.changes.get("consistency_weight", 1)))
         for arm in ARMS.values()
-        if arm.system == "cotex"
+        if arm.system == "cotex" and arm.updates == 2
     }
     assert len(cotex) == 4
     pairs = {frozenset([one, other]) for _, _, one, other in COMPARISONS}
     feedback = {(name, which) for name in ("feedback", "feedback, none fed back") for which in (WHOLE, TEMPORAL)}
     assert feedback == {answer for pair in pairs for answer in pair if answer[0].startswith("feedback")}
+
+
+def test_a_budget_stretches_every_count_of_steps_whatever_the_faces_ask():
+    def training(name: str) -> Any:
+        settings: Any = changed(load_params(), ARMS[name], 0).systems["vit"]
+        return settings.train
+
+    once, half, twice = (training(f"vit, VA{more}") for more in ("", f", {arms.HALF}", f", {arms.TWICE}"))
+    for count in ("steps", "warmup_steps"):
+        values = [getattr(train.optimise, count) for train in (half, once, twice)]
+        assert values[1] * 2 == values[2] and values[1] // 2 == values[0]
+    assert twice.evaluate_every_steps == 2 * once.evaluate_every_steps
+    assert once.optimise.passes and not half.optimise.passes and not twice.optimise.passes
 
 
 def test_every_training_of_the_demo_stands_beside_every_control():
@@ -84,12 +98,32 @@ def test_a_system_that_loses_to_a_control_fails_the_bench_by_name(results, capsy
     assert ablate.verdict(rows) == 0 and capsys.readouterr().err == ""
 
 
+def test_scores_over_updates_have_their_controls_beside_them(results):
+    controls = [RANDOM, "frozen MAE, LSD"]
+    names = [f"dan, {arms.HALF}", "dan", f"dan, {arms.TWICE}", *controls]
+    found = results({f"dan, {arms.TWICE}", RANDOM}, names)
+    (curve,) = ablate.over_updates(found, names)
+    steps = ablate.steps_of("dan")
+    low = found.mean_score("dan")
+    assert curve["updates"] == [steps // 2, steps, steps * 2] and curve["scores"] == [low, low, 1.0]
+    assert curve["controls"] == {"frozen random encoder": 1.0, "frozen MAE": low} and low < 0.7
+    assert not list(ablate.over_updates(found, names[:-1]))
+
+
 def test_an_idea_is_told_with_both_arms_and_its_interval(results, monkeypatch):
     monkeypatch.setattr(ablate, "COMPARISONS", [row for row in COMPARISONS if row[0] == "MAE pretraining"])
     names = ["vit", "vit, random start"]
     (row,) = ablate.comparisons(results({"vit"}, names), names)
     assert row["idea"] == "MAE pretraining" and row["with_scores"] == [1, 1] and row["difference"] > 0.3
     assert row["low"] < row["difference"] < row["high"]
+
+
+def test_rows_of_some_arms_take_their_places_and_the_others_stay(results):
+    former = list(ablate.against_controls(results({"dan"}, ["dan", "vit", RANDOM]), ["dan", "vit", RANDOM]))
+    mine = list(ablate.against_controls(results({RANDOM}, ["dan", RANDOM]), ["dan", RANDOM]))
+    curve = {"name": "dan", "track": "lsd", "scores": [0.5]}
+    merged = ablate.among_kept({"controls": mine, "over_updates": [curve]}, {"controls": former})
+    assert merged == {"controls": [*mine, former[1]], "over_updates": [curve]} and mine[0]["loses"]
 
 
 def test_a_kept_run_is_read_as_it_was_and_not_measured_again(results, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.afterwards import BY_COLUMN, BY_PRIOR, ONE_HALF, OWN, SHRUNK, SMOOTHED, fitted_answer
+from bench.afterwards import BY_COLUMN, BY_PRIOR, ONE_HALF, OWN, SHRUNK, SMOOTHED, fitted_answer, gated
 from pipeline.abaw.metrics import ccc
 from pipeline.settings import load_params
 from pipeline.tables.scores import Tasks
@@ -65,3 +65,16 @@ def test_thresholds_are_validations_and_few_active_frames_move_one_less():
     assert found[ONE_HALF][:, 1:].sum() == 0 and found[ONE_HALF][:2, 0].tolist() == [1, 1]
     assert (found[OWN] == active).all()
     assert (found[SHRUNK][:, 1:] == active[:, 1:]).all() and found[SHRUNK][1, 0] == 1  # near the common threshold
+
+
+def test_sure_frames_pass_the_gate_where_that_helps():
+    labels = np.arange(FRAMES) % 8
+    temporal = np.full((FRAMES, 8), 0.1) + 0.1 * np.eye(8)[np.zeros(FRAMES, int)]  # always the first class
+    sure = np.where(np.arange(FRAMES)[:, None] % 2, np.eye(8)[labels], 1 / 8)
+    scores = {side: {"expression": temporal} for side in ("judged", "test")}
+    gate = {"judged": {"expression": sure}, "test": {"expression": sure[::-1]}}
+    found = gated("expr", scores, gate, {"expression": labels})
+    assert (found["judged"]["expression"].argmax(axis=1) == np.where(np.arange(FRAMES) % 2, labels, 0)).all()
+    assert (found["test"]["expression"].argmax(axis=1) == np.where(np.arange(FRAMES) % 2, 0, labels[::-1])).all()
+    wrong = {side: {"expression": np.roll(np.eye(8)[labels], 1, axis=1)} for side in scores}
+    assert (gated("expr", scores, wrong, {"expression": labels})["test"]["expression"] == temporal).all()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.paired import paired_difference, recordings_variance
+from bench.paired import half_width, paired_difference, recordings_variance
 
 LABELS = {"expression": np.repeat(np.arange(6), 4)}  # four recordings, each with all six classes
 GROUPS = np.tile(np.arange(4), 6)
@@ -48,6 +48,14 @@ def test_recordings_widen_the_interval_of_seeds_that_agree():
 
 def test_variance_over_recordings_is_that_of_a_mean():
     values = np.array([0.0, 0.0, 1.0, 1.0])  # variance 1 / 4; of a mean of four drawn ones 1 / 16
-    found = recordings_variance(lambda rows: float(values[rows].mean()), np.arange(4), draws=4000)
+    found = recordings_variance(lambda times: times @ values / 4, 4, draws=4000)
     assert found == pytest.approx(1 / 16, rel=0.1)
-    assert recordings_variance(lambda rows: 1 / 0, np.zeros(4), draws=3) == 0
+    assert recordings_variance(lambda times: times / 0, 1, draws=3) == 0
+
+
+def test_degrees_of_freedom_are_satterthwaite_s():
+    assert half_width([(0.04, 2), (0.0, 9)]) == pytest.approx(4.302653 * 0.2, rel=1e-5)  # the seeds alone
+    assert half_width([(0.0, 1), (0.04, 11)]) == pytest.approx(2.200985 * 0.2, rel=1e-5)  # the recordings alone
+    # equal parts of 2 and 10: (2 v)^2 / (v^2 / 2 + v^2 / 10) = 6.667 degrees, Student's quantile 2.3880
+    assert half_width([(0.02, 2), (0.02, 10)]) == pytest.approx(2.3880 * 0.2, rel=1e-3)
+    assert half_width([(0.0, 1), (0.0, 3)]) == 0

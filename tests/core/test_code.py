@@ -124,7 +124,7 @@ def test_what_cannot_change_a_byte_is_left_out():
 def test_every_system_has_a_file_of_its_own():
     stages = stage_modules()
     systems = {name.removeprefix("finetune-") for name in stages if name.startswith("finetune-")}
-    assert systems == {"au_cvt", "cotex", "dan", "dtm", "emma", "multitask", "temporal", "vit"}
+    assert systems == {"au_cvt", "cotex", "dan", "dtm", "emma", "mini_xception", "multitask", "temporal", "vit"}
     for system in systems:
         reached = names(*stages[f"finetune-{system}"])
         assert f"pipeline/systems/{system}.py" in reached

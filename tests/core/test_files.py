@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.files import atomic_dir, atomic_path, atomic_write_bytes, atomic_write_text, content_digest
+from pipeline.core.files import MACHINE, atomic_dir, atomic_path, atomic_write_bytes, atomic_write_text, content_digest
 
 
 def names(folder: Path) -> list[str]:
@@ -84,17 +84,20 @@ def test_leftovers_of_a_killed_process_do_not_leak_into_the_next(tmp_path):
 
 
 def test_what_a_killed_process_left_goes_with_the_next_write_there(tmp_path):
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
+    waited, zombie = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
+    waited.wait()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays until somebody waits for it
     folder = tmp_path / "systems"
-    (folder / f".vit.tmp-{killed.pid}/deep").mkdir(parents=True)
-    (folder / f".emma.json.tmp-{killed.pid}").write_text("half")
-    kept = [f".vit.tmp-{os.getppid()}", f".dan.tmp-{os.getpid()}", ".notes.tmp-x", ".tmp-7", f"vit.tmp-{killed.pid}"]
+    (folder / f".vit.tmp-{MACHINE}-{waited.pid}/deep").mkdir(parents=True)
+    (folder / f".emma.json.tmp-{MACHINE}-{zombie.pid}").write_text("half")
+    kept = [f".vit.tmp-{MACHINE}-{os.getppid()}", f".dan.tmp-{MACHINE}-{os.getpid()}"]
+    kept += [f".dtm.tmp-0badcafe-{waited.pid}", ".notes.tmp-x", ".tmp-7", f"vit.tmp-{MACHINE}-{waited.pid}"]
     for name in kept:
         (folder / name).write_text("of a process that lives, or of somebody else")
     with atomic_dir(folder / "vit") as new:
         assert names(folder) == sorted([*kept, new.name])
     assert names(folder) == sorted([*kept, "vit"])
+    zombie.wait()
 
 
 def test_content_digest_sees_names_and_bytes(workspace):

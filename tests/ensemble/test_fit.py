@@ -1,16 +1,19 @@
 """What is fitted on validation, and whether the price of fitting is told honestly."""
 
+import json
 import math
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from pipeline.core.errors import MienError
+from pipeline.core.files import write_json
+from pipeline.ensemble.candidates import combine
 from pipeline.ensemble.fit import (
     Ensemble,
     Timeline,
-    combine,
     combined,
     combined_tasks,
     fit_track,
@@ -18,8 +21,9 @@ from pipeline.ensemble.fit import (
     inner_fold_decisions,
 )
 from pipeline.settings import load_params
-from pipeline.tables.fitted import Fitted, as_json, thresholds_of
-from pipeline.tables.scores import best_thresholds, decide, official_score, shrunk_thresholds
+from pipeline.tables.fitted import Fitted, as_json, read_fitted, thresholds_of
+from pipeline.tables.scores import decide, official_score
+from pipeline.tables.thresholds import best_thresholds, shrunk_thresholds
 
 VIDEOS = 10
 FRAMES = 40
@@ -258,3 +262,41 @@ def test_prior_frames_reach_the_fitted_thresholds(axis, params):
     strong = params.model_copy(update={"au_prior_frames": 1e9})
     found = fit_track("au", axis, [{"aus": scores}], {"aus": labels}, strong)["aus"].au_thresholds
     assert any(found == pytest.approx([one] * 12) for one in (0.3, 0.5, 0.7))
+
+
+def test_class_scores_over_their_prior(params):
+    generator = np.random.default_rng(0)
+    labels = np.tile(np.arange(6), 40)
+    scores = np.eye(6)[labels] + generator.uniform(0, 0.5, (240, 6)) + np.array([2.0, 0, 0, 0, 0, 0])
+    scores /= scores.sum(axis=1, keepdims=True)
+    axis = Timeline(np.array(["pictures"] * 240), np.arange(240), np.arange(240), timed=False)
+    given = "lsd", axis, [{"expression": scores}], {"expression": labels}
+    assert fit_track(*given, params.model_copy(update={"class_prior_powers": {}}))["expression"].class_prior == ()
+    other = params.model_copy(update={"class_prior_powers": {"expr": [1.0]}})
+    assert fit_track(*given, other)["expression"].class_prior == ()
+    fitted = fit_track(*given, params.model_copy(update={"class_prior_powers": {"lsd": [0.0, 1.0]}}))["expression"]
+    assert fitted.class_prior == pytest.approx(scores.mean(axis=0))
+    found = combined(fitted, axis, [scores])
+    assert found.sum(axis=1) == pytest.approx(np.ones(240))
+    assert (scores.argmax(axis=1) == 0).all() and (found.argmax(axis=1) == labels).mean() > 0.9
+    never = np.where(np.arange(6) == 5, 0.0, scores)  # a class that no member ever gives
+    always = params.model_copy(update={"class_prior_powers": {"lsd": [1.0]}})
+    fitted = fit_track("lsd", axis, [{"expression": never}], {"expression": labels}, always)["expression"]
+    found = combined(fitted, axis, [never])
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("powers", [[], [1.5], [-0.5], [float("nan")]])
+def test_a_power_is_between_nought_and_one(params, powers):
+    with pytest.raises(ValidationError, match="class_prior_powers"):
+        Ensemble.model_validate(params.model_dump() | {"class_prior_powers": {"lsd": powers}})
+
+
+def test_what_was_fitted_is_read_again(tmp_path):
+    fitted = {"expression": Fitted((0.25, 0.75), 2, (), (0.5, 0.5)), "aus": Fitted((1.0, 0.0), 0, (0.5,) * 12)}
+    write_json(tmp_path / "fitted.json", as_json(fitted, ["one", "two"]))
+    assert read_fitted(tmp_path / "fitted.json") == (["one", "two"], fitted)
+    tree = json.loads((tmp_path / "fitted.json").read_text())
+    del tree["expression"]["class_prior"]  # as files of before were
+    write_json(tmp_path / "fitted.json", tree)
+    assert read_fitted(tmp_path / "fitted.json")[1]["expression"] == Fitted((0.25, 0.75), 2)

@@ -144,3 +144,29 @@ def test_a_mix_that_is_not_above_its_best_member_is_not_chosen(root, errors, cho
     assert (metrics["mixed"] > best) == (chosen == "mix") == (max(fitted["expression"].weights) < 1)
     assert metrics["gain_over_best_member"]["difference"] == pytest.approx(metrics["mixed"] - best)
     assert sum(fitted["expression"].weights) == pytest.approx(1) and len(fitted["expression"].weights) == 2
+
+
+def test_what_a_member_adds_is_the_mix_less_the_mix_of_the_others(root):
+    """Two that err apart, and one that guesses: without it the mix is the same or better."""
+    rows = 240
+    generator = np.random.default_rng(1)
+    truth, names = np.arange(rows) % 8, np.repeat([f"v{number}" for number in range(12)], 20)
+    noise = [generator.normal(0, 0.9, (rows, 8)) for _ in range(3)]
+    members = [
+        {"expression": gain * np.eye(8)[truth] + error} for gain, error in zip((1.6, 1.6, 0.0), noise, strict=True)
+    ]
+    axis = Timeline(names, np.tile(np.arange(20), 12), names)
+
+    def metrics(used: tuple[int, ...]) -> dict:
+        settings = load_params(root / "params.yaml").ensemble.model_copy(
+            update={"bootstrap_draws": 40, "members": {"expr": [str(number) for number in used]}}
+        )
+        return judge("expr", axis, [members[number] for number in used], {"expression": truth}, settings)[1]
+
+    found = metrics((0, 1, 2))
+    for name, others in {"0": (1, 2), "1": (0, 2), "2": (0, 1)}.items():
+        adds = found["adds"][name]
+        assert adds["difference"] == pytest.approx(found["mixed"] - metrics(others)["mixed"], abs=1e-12)
+        assert adds["interval_95"][0] <= adds["difference"] <= adds["interval_95"][1]
+    assert found["adds"]["0"]["difference"] > 0.02 > found["adds"]["2"]["difference"]
+    assert metrics((0,))["adds"] == {}

@@ -11,10 +11,11 @@ import pytest
 from insightface.utils.face_align import estimate_norm
 
 from pipeline.core.errors import MienError
+from pipeline.core.pictures import decode_image
 from pipeline.faces.detector import DetectAlign
 from pipeline.faces.extract import Extracted, Failure, by_source, check_bound, extract, shard_name
 from pipeline.faces.geometry import align
-from pipeline.faces.media import Frame, decode_image, read_frames
+from pipeline.faces.media import Frame, read_frames
 from pipeline.release.files import LooseStore
 from pipeline.tables.manifest import MediaItem
 from tests.faces.pictures import GREY, jpeg_of, write_video

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.faces.detections import Detections
-from pipeline.faces.follow import Follower, SideFollower
+from pipeline.faces.follow import Follower, SideFollower, Track, continued
+from pipeline.faces.media import read_frames
 
 
 def faces_at(*boxes: tuple[float, float, float], score: float = 0.9) -> Detections:
@@ -58,16 +59,57 @@ def test_a_seen_face_resets_the_gap():
 
 
 def test_side_follower_tells_two_faces_apart():
-    follower = SideFollower(400)
+    follower = SideFollower(400, 15)
     assert follower.choose(faces_at((300, 0, 50), (50, 0, 50))) == {"left": 1, "right": 0}
     assert follower.choose(faces_at((10, 0, 12), (300, 0, 50), (50, 0, 60))) == {"left": 2, "right": 1}
     assert follower.choose(faces_at()) == {"left": None, "right": None}
 
 
 def test_side_follower_places_a_single_face():
-    follower = SideFollower(400)
+    follower = SideFollower(400, 15)
     assert follower.choose(faces_at((250, 0, 50))) == {"left": None, "right": 0}  # by the half it lies in
     assert follower.choose(faces_at((50, 0, 50))) == {"left": 0, "right": None}
     follower.choose(faces_at((10, 0, 50), (110, 0, 50)))  # both in the left half
     assert follower.choose(faces_at((115, 0, 50))) == {"left": None, "right": 0}  # by the last box
     assert follower.choose(faces_at((20, 0, 50))) == {"left": 0, "right": None}
+
+
+def test_a_larger_passer_by_takes_nobodys_place():
+    follower = SideFollower(960, 15)
+    people = (100, 100, 100), (740, 100, 130)
+    assert follower.choose(faces_at(*people)) == {"left": 0, "right": 1}
+    for step in range(8):  # between them, larger than both
+        passer_by = (300 + 40 * step, 50, 200)
+        assert follower.choose(faces_at(passer_by, *people)) == {"left": 1, "right": 2}
+    assert follower.choose(faces_at((480, 50, 200), people[1])) == {"left": None, "right": 1}  # nor while one is away
+    assert follower.choose(faces_at(*people)) == {"left": 0, "right": 1}
+
+
+def test_a_person_who_is_lost_is_looked_for_beside_the_other():
+    follower = SideFollower(400, 2)
+    for _ in range(3):
+        follower.choose(faces_at((10, 0, 50), (120, 0, 50)))  # both in the left half
+    for _ in range(2):
+        assert follower.choose(faces_at((120, 0, 50))) == {"left": None, "right": 0}
+    assert follower.choose(faces_at((120, 0, 50), (300, 0, 90))) == {"left": None, "right": 0}  # not on that side
+    assert follower.choose(faces_at((120, 0, 50), (300, 0, 90), (40, 0, 30))) == {"left": 2, "right": 0}
+
+
+@pytest.mark.slow
+def test_the_annotated_people_of_a_video_with_a_passer_by(shared, mtcnn):
+    follower = SideFollower(960, 15)
+    seen: dict[str, list[float]] = {"left": [], "right": []}
+    for frame in read_frames(shared / "inputs" / "two.mp4"):
+        assert frame.image is not None
+        faces = mtcnn.detect(frame.image)
+        for side, index in follower.choose(faces).items():
+            seen[side] += [] if index is None else [faces.boxes[index, 0]]
+    left, right = seen["left"], seen["right"]
+    assert len(right) == 60 and min(right) > 700 and len(left) > 40 and max(left) < 150
+
+
+def test_several_tracks_take_the_closest_faces_each_once():
+    tracks = [Track(box, 3) for box in faces_at((0, 0, 40), (30, 0, 40)).boxes]
+    assert continued(tracks, faces_at((31, 0, 40), (2, 0, 40))) == {0: 1, 1: 0}
+    assert continued(tracks, faces_at((10, 0, 40))) == {0: 0} and continued(tracks, faces_at((500, 0, 40))) == {}
+    assert continued(tracks, faces_at()) == continued([], faces_at((0, 0, 40))) == {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from insightface.data import get_image
 
-from pipeline.faces.media import decode_image
+from pipeline.core.pictures import decode_image
 from tests.faces.pictures import GREY, check_landmarks
 
 

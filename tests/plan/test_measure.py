@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.core.graph import Training
+from pipeline.core.paths import FACES
 from pipeline.plan import measure, throwaway
 from pipeline.plan.measure import FAMILIES
 from pipeline.settings import Params, load_params
+from pipeline.systems import mini_xception
+from tests.expressions import FILE, declare_expressions
 from tests.tiny import TINY_PARAMS, merge
 
 WIDTH = 16
@@ -71,3 +75,13 @@ def test_few_updates_keep_their_phases(params):
     settings = measure._with_batch(params.systems["dtm"], "train", 4)
     assert settings.train.optimise.steps == measure.UPDATES and settings.train.optimise.batch == 4
     assert settings.supervised_steps == 2 and settings.unlabelled_batch == 4  # 2 of 6 updates, 8 faces for 8
+
+
+def test_a_published_network_is_timed_by_its_scores_alone(params):
+    declare_expressions()
+    needs = [(FACES / "lsd").as_posix()] * 3
+    line = Training(system="mini_xception", track="lsd", member="fer", faces="lsd", needs=needs)
+    graph = params.graph.model_copy(update={"trainings": {"fer-lsd": line}})
+    systems = {"mini_xception": mini_xception.Settings(weights=FILE.as_posix())}
+    found = measure.measure_training("fer-lsd", params.model_copy(update={"graph": graph, "systems": systems}))
+    assert found.update_seconds == 0 and found.rows_a_second > 0 and found.memory_bytes > 0

@@ -1,5 +1,6 @@
 """Prediction on one's own videos."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,18 @@ def member(tiny: Params) -> TemporalMember:
     sizes: dict[str, Any] = {"width": 8, "layers": 1, "heads": 2, "feedforward": 16, "dropout": 0.0}
     encoder = TemporalEncoder(tiny.vit.width, outputs={"expression": 8}, window_frames=4, **sizes).eval()
     return TemporalMember([student_extractor(student)], encoder, stride=2)
+
+
+def test_many_crops_are_decoded_anew_for_each_that_asks_and_are_the_same(monkeypatch):
+    faces = Faces([grey_jpeg(60 * n) for n in range(4)], np.arange(4), 3)
+    kept = faces.images(16)
+    assert faces.images(16) is kept and [len(batch) for batch in kept] == [3, 1]
+    monkeypatch.setattr(members, "KEPT_BYTES", 4 * 3 * 16 * 16 - 1)
+    for _ in range(2):
+        again = faces.images(16)
+        assert isinstance(again, Iterator)
+        for one, other in zip(kept, again, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_frames_without_a_face_are_gaps_in_the_video(member):
@@ -62,6 +75,19 @@ def test_each_task_is_answered_by_its_first_source_that_is_trained(workspace, ro
         last = {"lsd": {"expression": "lsd"}, "mtl": dict.fromkeys(["expression", "aus", "va"], "mtl")}
         assert answers == last.get(track, {"expression": "mtl", "aus": "mtl", "va": "va"})
     assert set(loaded) == {("lsd", "vit"), ("mtl", "vit"), ("va", "vit")}
+
+
+def test_a_member_without_weight_is_neither_loaded_nor_named(workspace, root, monkeypatch):
+    (workspace / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    loaded: list[str] = []
+    monkeypatch.setattr(members, "load_member", lambda track, name: loaded.append(name))
+    fitted = {"expression": Fitted((0.0, 0.4, 0.6), 2), "aus": Fitted((0.5, 0.5, 0.0), 1, (0.5,) * 12)}
+    write_json(workspace / "artifacts/ensemble/mtl/fitted.json", as_json(fitted, ["vit", "emma", "temporal"]))
+    model = members.load_track("mtl", ["expression"])
+    assert loaded == model.names == ["emma", "temporal"] and model.label == "mtl's emma, temporal"
+    assert model.fitted == {"expression": Fitted((0.4, 0.6), 2)}
+    both = members.load_track("mtl", ["expression", "aus"])
+    assert both.names == ["vit", "emma", "temporal"] and both.fitted == fitted
 
 
 def test_a_member_of_several_trainings_is_their_mean(member):

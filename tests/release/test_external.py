@@ -10,9 +10,9 @@ import yaml
 from pipeline.abaw.tracks import AUS, EXPRESSIONS
 from pipeline.core.errors import MienError
 from pipeline.core.parquet import read_parquet
-from pipeline.release.commands import add_arguments
 from pipeline.release.external import import_external
 from pipeline.release.label_map import Form, read_map
+from pipeline.validate.commands import add_arguments
 from tests.abaw_fixture import jpeg, write
 
 ABOUT = {"source": "https://example.org", "licence": "research only", "faces": "aligned"}

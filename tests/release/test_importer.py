@@ -17,8 +17,8 @@ from pipeline.release.discover import find_release
 from pipeline.release.files import LooseStore
 from pipeline.release.importer import import_release, pack_place
 from pipeline.release.pack import read_listing
-from pipeline.release.validate.validate import validate_release
 from pipeline.tables.manifest import Manifest
+from pipeline.validate.validate import validate_release
 from tests.abaw_fixture import jpeg, make_affwild2, make_release, write
 
 

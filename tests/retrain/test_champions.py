@@ -9,8 +9,8 @@ import pytest
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
 from pipeline.predict import members
-from pipeline.predict.command import detection, tell_sources
 from pipeline.predict.members import Home, load_models
+from pipeline.predict.predictor import detection, sources_told
 from pipeline.retrain.champions import KEPT, champion_homes, note_versions
 from pipeline.retrain.history import Champion, Record, append
 from pipeline.tables.fitted import Fitted, as_json
@@ -65,7 +65,7 @@ def test_a_champion_that_cannot_be_had_leaves_the_workspace_to_answer(workspace,
     assert not list(KEPT.glob("va-*"))
 
 
-def test_champions_answer_from_their_own_folder(workspace, bundled, monkeypatch, capsys):
+def test_champions_answer_from_their_own_folder(workspace, bundled, monkeypatch):
     places: list[Path] = []
     monkeypatch.setattr(members, "load_member", lambda *_: places.append(Path.cwd()))
     fitted = {"expression": Fitted((1.0,), 0, ())}
@@ -73,16 +73,15 @@ def test_champions_answer_from_their_own_folder(workspace, bundled, monkeypatch,
     remember(va="a" * 40)
     models = load_models(champion_homes())
     assert places == [workspace, workspace / KEPT / f"va-{'a' * 40}"] and Path.cwd() == workspace
-    tell_sources(models)
-    told = capsys.readouterr().out
-    assert "valence and arousal: va's vit, champion/va/7 of commit aaaaaaaaaa\n" in told
-    assert "expressions: expr's vit\n" in told
-    detection(models)
-    assert capsys.readouterr().out == ""
+    told = sources_told(models)
+    assert "valence and arousal: va's vit, champion/va/7 of commit aaaaaaaaaa" in told
+    assert "expressions: expr's vit" in told
+    assert detection(models)[1] == []
     params = KEPT / f"va-{'a' * 40}" / "params.yaml"
     params.write_text(params.read_text().replace("max_gap_frames: 15", "max_gap_frames: 3"))
-    assert detection(models).max_gap_frames == 15
-    assert "faces are found as expr has it in its params; va was trained on" in capsys.readouterr().out
+    chosen, (differing,) = detection(models)
+    assert chosen.max_gap_frames == 15
+    assert differing == "faces are found as expr has it in its params; va was trained on faces found otherwise"
 
 
 def test_weights_of_another_network_are_one_line(workspace, bundled, monkeypatch):

@@ -31,6 +31,14 @@ def test_a_full_disk_is_one_line(capsys, number, told):
     assert said.startswith("error: artifacts/x: ") and told in said and said.count("\n") == 1
 
 
+def test_a_library_that_is_not_installed_is_one_line_and_a_module_of_ours_a_bug(capsys):
+    assert _exit_code(lambda: raising(ModuleNotFoundError("No module named 'mlflow'", name="mlflow.client"))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: mlflow.client is not installed; `pip install 'mien[pipeline]'`")
+    with pytest.raises(ModuleNotFoundError):
+        _exit_code(lambda: raising(ModuleNotFoundError("No module named 'pipeline.x'", name="pipeline.x")))
+
+
 def test_the_first_error_is_left_for_whoever_started_the_process(tmp_path, monkeypatch):
     """A stage's own, not that of the flow above it; where nothing can be written, the error is printed all the same."""
     monkeypatch.setenv(TOLD, str(tmp_path / "fault.txt"))

@@ -36,6 +36,13 @@ def test_an_edit_of_an_anchor_names_every_system_that_follows_it(tmp_path: Path)
     ]
 
 
+def test_a_number_that_dvc_writes_without_a_point_is_no_edit(tmp_path: Path) -> None:
+    """DVC's YAML is 1.2, where 1e-06 is a number; PyYAML's is 1.1, where it is a word."""
+    lock = tmp_path / "dvc.lock"
+    lock.write_text("stages: {one: {cmd: x, params: {params.yaml: {systems.a: {rate: 1e-06, other: -2.5E+3}}}}}\n")
+    assert edits({"systems": {"a": {"rate": 1.0e-6, "other": -2500.0}}}, lock) == {}
+
+
 def test_no_lock_and_a_section_that_is_gone_are_no_edits(tmp_path: Path) -> None:
     lock, tree = tmp_path / "dvc.lock", yaml.safe_load(params(240))
     assert edits(tree, lock) == {}

@@ -8,6 +8,7 @@ from threading import Thread
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from pipeline.core.errors import MienError
 from pipeline.run.environment import EXPERIMENTS, NO_TELEMETRY, prepare, require_prefect_home
@@ -16,14 +17,32 @@ from pipeline.run.mlflow_ui import require_free
 
 def test_defaults_name_places_that_are_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("PREFECT_HOME", "MLFLOW_TRACKING_URI", *NO_TELEMETRY):
+    patience = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+    for name in ("PREFECT_HOME", "MLFLOW_TRACKING_URI", patience, *NO_TELEMETRY):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DO_NOT_TRACK", "0")  # what the user has set stays
     prepare()
     assert Path(os.environ["PREFECT_HOME"]).parent == tmp_path / ".mien"
-    assert (tmp_path / ".mien").is_dir()
+    assert (tmp_path / ".mien").is_dir() and float(
+        os.environ[patience]
+    ) > 60  # Prefect's 20 s are few on a busy machine
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/.mien/mlflow.db"
     assert os.environ["DO_NOT_TRACK"] == "0" and os.environ["DVC_NO_ANALYTICS"] == "1"
+
+
+def test_a_question_mark_in_the_projects_path_ends_no_databases_address(tmp_path, monkeypatch):
+    project = tmp_path / "what?now"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_HOME"):
+        monkeypatch.setenv(name, "")  # so that what `prepare` sets goes with the test
+        monkeypatch.delenv(name)
+    prepare()
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_DATABASE_CONNECTION_URL"):
+        place = Path(make_url(os.environ[name]).database or "")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        assert place.parent.resolve().is_relative_to(project / ".mien") and place.suffix == ".db"
+    assert os.listdir(tmp_path) == ["what?now"]
 
 
 def test_a_proxy_does_not_stand_before_servers_of_this_machine(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from prefect.states import Completed, Failed
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
-from pipeline.run import flows
+from pipeline.run import flows, one_stage
+from pipeline.run.dag import dvc_command
 
 GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
 KINDS = ("flow_runs", "artifacts")
@@ -31,9 +33,8 @@ class Submitted:
         self.failing = failing
         self.calls: list[tuple[str, list[str]]] = []
         self.stale: set[str] = set()
-        self.awaited: list[str] = []
 
-    def submit(self, stage: str, is_stale: bool, upstream: list[Any]) -> Any:
+    def submit(self, stage: str, is_stale: bool, upstream: list[Any], tell: one_stage.Say, pool: str) -> Any:
         self.calls.append((stage, [future.stage for future in upstream]))
         self.stale |= {stage} if is_stale else set()
         return Future(stage, self)
@@ -43,8 +44,11 @@ class Future:
     def __init__(self, stage: str, owner: Submitted) -> None:
         self.stage, self.owner = stage, owner
 
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        call(self)
+
     def wait(self) -> None:
-        self.owner.awaited.append(self.stage)
+        """Has ended."""
 
     @property
     def state(self) -> State:
@@ -52,19 +56,27 @@ class Future:
         return Failed(message=f"stage {self.stage} failed") if failed else Completed()
 
 
-def test_flow_submits_each_stage_once_after_its_upstream(monkeypatch):
+@pytest.mark.parametrize("jobs", [1, 2, 9])
+def test_flow_submits_each_stage_once_after_its_upstream(workspace, monkeypatch, jobs, capsys):
     tasks = Submitted()
     monkeypatch.setattr(flows, "repro_stage", tasks)
-    assert flows.repro_flow.fn(GRAPH, {"side"}).is_completed()
+    assert flows.repro_flow.fn(GRAPH, {"side"}, jobs).is_completed()
     assert tasks.stale == {"side"}
-    assert tasks.calls == list(GRAPH.items())
-    assert tasks.awaited == list(GRAPH)
+    assert dict(tasks.calls) == GRAPH and len(tasks.calls) == len(GRAPH)
+    names = [stage for stage, _ in tasks.calls]
+    assert all(names.index(name) < names.index(stage) for stage, upstream in GRAPH.items() for name in upstream)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("4 stages") and [line.split(":")[0] for line in lines] == [
+        f"[{number}/4] {stage}" for number, stage in enumerate(names, 1)
+    ]
 
 
-def test_flow_fails_when_a_stage_does(monkeypatch):
-    monkeypatch.setattr(flows, "repro_stage", Submitted(failing="down"))
-    state = flows.repro_flow.fn(GRAPH, set())
+def test_flow_fails_when_a_stage_does(workspace, monkeypatch):
+    tasks = Submitted(failing="down")
+    monkeypatch.setattr(flows, "repro_stage", tasks)
+    state = flows.repro_flow.fn(GRAPH, set(), 1)
     assert state.is_failed() and state.message == "stage down failed"
+    assert tasks.calls[-1][0] == "down"  # nothing is begun after it
 
 
 def is_running(pid: int) -> bool:
@@ -78,7 +90,7 @@ def test_no_process_outlives_its_stage(tmp_path, capfd):
     pid_file = tmp_path / "pid"
     told = "echo one; echo; echo '  git add dvc.lock'; echo two; exit 3"
     command = ["sh", "-c", f'sleep 300 >/dev/null & echo $! > "$PID_FILE"; {told}']
-    assert flows.run_in_group(command, {"PID_FILE": str(pid_file)}) == (3, "one\n\n  git add dvc.lock\ntwo\n")
+    assert one_stage.run_in_group(command, {"PID_FILE": str(pid_file)}) == (3, "one\n\n  git add dvc.lock\ntwo\n")
     assert capfd.readouterr().out == "one\ntwo\n"
     pid = int(pid_file.read_text())
     deadline = time.monotonic() + 20
@@ -88,7 +100,7 @@ def test_no_process_outlives_its_stage(tmp_path, capfd):
 
 
 def test_dvc_of_this_environment():
-    assert os.access(flows.dvc_command(), os.X_OK)
+    assert os.access(dvc_command(), os.X_OK)
 
 
 @pytest.mark.parametrize(
@@ -98,16 +110,16 @@ def test_what_was_up_to_date_is_told_from_what_ran(workspace, monkeypatch, said,
     command = workspace / "dvc"
     command.write_text(f'#!/bin/sh\necho "{said}"\n')
     command.chmod(0o755)
-    monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
-    state = flows.repro_stage.fn("side", True, [])
+    monkeypatch.setattr(one_stage, "dvc_command", lambda: str(command))
+    state = flows.repro_stage.fn("side", True, [], print)
     assert (state.name, state.data) == (name, name == "Completed")
 
 
 def test_a_fresh_stage_is_not_asked_again_unless_one_above_it_has_run(workspace, monkeypatch):
-    monkeypatch.setattr(flows, "run_in_group", lambda *_: (0, "Running stage"))
-    assert flows.repro_stage.fn("down", False, [True, False]).name == "Completed"
-    monkeypatch.setattr(flows, "run_in_group", lambda *_: pytest.fail("asked"))
-    assert flows.repro_stage.fn("down", False, [False, False]).name == "Skipped"
+    monkeypatch.setattr(one_stage, "run_in_group", lambda *_, **__: (0, "Running stage"))
+    assert flows.repro_stage.fn("down", False, [True, False], print).name == "Completed"
+    monkeypatch.setattr(one_stage, "run_in_group", lambda *_, **__: pytest.fail("asked"))
+    assert flows.repro_stage.fn("down", False, [False, False], print).name == "Skipped"
 
 
 def test_nothing_stale_starts_no_server(monkeypatch, capsys):
@@ -118,17 +130,30 @@ def test_nothing_stale_starts_no_server(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == [f"{stage}: Skipped, up to date" for stage in GRAPH]
 
 
+def repro_of(workspace: Path, root: Path, stage: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`mien repro` in a project of one stage that runs a command."""
+    subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=workspace, check=True)
+    (workspace / "dvc.yaml").write_text(f"stages: {{one: {{cmd: '{stage}'}}}}\n")
+    given = os.environ | {"PYTHONPATH": str(root)} | environment
+    command = [sys.executable, "-m", "pipeline", "repro"]
+    return subprocess.run(command, cwd=workspace, env=given, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_is_told_once(workspace, root):
+    run = repro_of(workspace, root, "echo not today; exit 3", PREFECT_HOME=str(workspace / "prefect"))
+    assert run.returncode == 1 and "not today" in run.stdout
+    assert run.stderr.splitlines()[-1].startswith("error: stage one failed (exit ")
+    assert (run.stdout + run.stderr).count("stage one failed") == 1 and "NoneType" not in run.stdout + run.stderr
+
+
 @pytest.mark.slow
 def test_a_server_that_is_away_is_one_line(workspace, root):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         nowhere = f"http://me:hunter2@127.0.0.1:{held.getsockname()[1]}/api"
-    subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=workspace, check=True)
-    (workspace / "dvc.yaml").write_text("stages: {one: {cmd: 'true'}}\n")
-    environment = os.environ | {"PREFECT_API_URL": nowhere, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-m", "pipeline", "repro"]
-    run = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=300)
+    run = repro_of(workspace, root, "true", PREFECT_API_URL=nowhere)
     last = run.stderr.strip().splitlines()[-1]
     assert run.returncode == 1 and re.match(r"error: http://127\.0\.0\.1:\d+/api cannot be reached \(", last)
     assert "hunter2" not in last and "unset PREFECT_API_URL" in last
@@ -145,7 +170,7 @@ def test_flow_under_prefect(workspace, monkeypatch):
     command = workspace / "dvc"
     command.write_text('#!/bin/sh\necho "$*:$MIEN_FLOW_RUN" >> calls\n[ "$4" != down ]\n')
     command.chmod(0o755)
-    monkeypatch.setattr(flows, "dvc_command", lambda: str(command))
+    monkeypatch.setattr(one_stage, "dvc_command", lambda: str(command))
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: {"up"})
     write_json(Path("artifacts/runs/up/run.json"), {"run_id": "abc", "seconds": 2.5})
@@ -156,7 +181,8 @@ def test_flow_under_prefect(workspace, monkeypatch):
             (run,), artifacts = (httpx.post(f"{client.api_url}{what}/filter", json={}).json() for what in KINDS)
     shown = {artifact["key"]: artifact for artifact in artifacts}
     assert run["name"] == "repro: 1 of 4 stages stale"
-    assert shown["progress"]["data"] == 50 and shown["progress"]["description"] == "2 of 4 stages, side the last"
+    assert shown["progress"]["data"] == 50
+    assert re.fullmatch(r"2 of 4 stages, (side|up) the last", shown["progress"]["description"])
     up, *_ = rows = json.loads(shown["stages"]["data"])
     assert up == {"stage": "up", "state": "Completed", "seconds": 2.5, "message": "reproduced", "MLflow run": "abc"}
     assert [row["state"] for row in rows if row["stage"] in ("side", "down")] == ["Skipped", "Failed"]

@@ -33,11 +33,10 @@ def test_the_wheel_holds_pages_types_and_every_module(tmp_path: Path) -> None:
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = set(wheel.namelist())
-    assert {"pipeline/py.typed", "models/py.typed", "pipeline/report/page.html"} <= held
+    assert {"mien/py.typed", "pipeline/py.typed", "models/py.typed", "pipeline/report/page.html"} <= held
     assert {"pipeline/audit/page.html", "pipeline/retrain/page.html"} <= held
-    modules = [
-        n for n in tracked.split("\0") if n.endswith(".py") and n.split("/")[0] in ("pipeline", "stages", "models")
-    ]
+    packages = ("mien", "pipeline", "stages", "models")
+    modules = [n for n in tracked.split("\0") if n.endswith(".py") and n.split("/")[0] in packages]
     assert set(modules) <= held
 
 

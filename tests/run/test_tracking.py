@@ -1,6 +1,8 @@
 """One MLflow run a stage run: what it holds, and that a server that is away costs no result."""
 
+import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -29,7 +31,15 @@ def database(tmp_path_factory) -> str:
 @pytest.fixture(autouse=True)
 def stages(workspace) -> None:
     """A graph of the stages that the tests run: the inputs of a run are those of dvc.yaml."""
-    names = ("two", "many", "late", "next", "away", "after")
+    names = (
+        "two",
+        "many",
+        "late",
+        "next",
+        "away",
+        "after",
+        *(f"{n}-{a}" for n in ("beside", "later") for a in (True, False)),
+    )
     entries = {"one": {"cmd": "x", "deps": ["in.txt"]}} | {name: {"cmd": "x"} for name in names}
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": entries}))
 
@@ -103,6 +113,28 @@ def test_a_run_holds_everything(tracked, monkeypatch):
     assert {"params.yaml", "folder"} <= names  # a folder keeps its path: two may hold files of the same name
     assert [f.path for f in tracked.list_artifacts(stored.info.run_id, "folder")] == ["folder/result.json"]
     assert spooled() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [False, True])
+def test_the_attached_lock_is_that_of_the_start(tracked, monkeypatch, tmp_path, away):
+    """A stage that runs beside this one ends first, and DVC writes it into the lock; so may others before delivery."""
+    before, after = "schema: '2.0'\nstages: {}\n", "schema: '2.0'\nstages: {other: {cmd: x}}\n"
+    Path("dvc.lock").write_text(before)
+    server = os.environ["MLFLOW_TRACKING_URI"]
+    if away:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    first, second = f"beside-{away}", f"later-{away}"
+    with stage_run(first, {}):
+        Path("dvc.lock").write_text(after)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    with stage_run(second, {}):  # delivers what has waited
+        pass
+    for stage, text in ((first, before), (second, after)):
+        (run,) = runs_of(tracked, stage)
+        attached = Path(tracked.download_artifacts(run.info.run_id, "dvc.lock", str(tmp_path)))
+        assert attached.read_text() == text
+        assert run.data.tags["dvc.lock.sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.slow
@@ -269,6 +301,17 @@ def a_record(stage: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+def test_a_deleted_experiment_is_told_with_its_mend(tracked):
+    place = Delivery().experiment()
+    tracked.delete_experiment(place)
+    with pytest.raises(
+        MienError, match=rf"^MLflow's experiment \w+ is deleted; `mlflow experiments restore -x {place}`$"
+    ):
+        Delivery().experiment()
+    tracked.restore_experiment(place)
+    assert Delivery().experiment() == place
+
+
 def test_three_deliveries_at_once_give_one_run_each(tracked):
     """Three processes find the same spool: who comes second leaves it to the first, or finds the runs there."""
     records = [a_record("one") for _ in range(3)]

@@ -1,5 +1,6 @@
 """Windows of features."""
 
+import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from pipeline.core.parquet import write_parquet
 from pipeline.faces.crops import Crops
 from pipeline.settings import Params
 from pipeline.systems.feedback import Settings
-from pipeline.systems.temporal import SequenceData, Temporal, temporal_recipe, videos_of
+from pipeline.systems.temporal import SequenceData, Temporal, first_rows, temporal_recipe, videos_of
 from pipeline.tables.features import Features
 from pipeline.train.fit import fit, seed_weights
 from tests.mini import feature_table
@@ -23,6 +24,21 @@ def test_videos_of_gives_each_video_in_the_order_of_its_frames():
     axis = pa.table({"video": ["b", "a", "b", "a", "c"], "frame": [2, 7, 1, 3, 1]})
     assert [rows.tolist() for rows in videos_of(axis)] == [[3, 1], [2, 0], [4]]
     assert videos_of(axis.slice(0, 0)) == []
+
+
+def test_a_row_that_a_list_holds_twice_is_one_frame_with_one_answer(mini, tiny):
+    axis = pa.table({"video": ["b", "a", "b", "a", "b"], "frame": [2, 7, 1, 7, 2]})
+    assert [rows.tolist() for rows in videos_of(axis)] == [[1], [2, 0]]
+    assert first_rows(axis).tolist() == [0, 1, 2, 1, 0]
+    data = windows(tiny, 4)
+    torch.manual_seed(0)
+    system = TemporalEncoder(
+        2, outputs={"expression": 8}, window_frames=4, width=8, layers=1, heads=2, feedforward=16, dropout=0.1
+    ).eval()
+    once, rows = data.predict(system, data.validation)["expression"], np.array([3, 0, 5, 3, 1, 2, 4, 1, 3])
+    twice = copy.copy(data.validation)
+    twice.table, twice.places = twice.table.take(rows), twice.places[rows]
+    np.testing.assert_array_equal(data.predict(system, twice)["expression"], once[rows])
 
 
 def temporal_settings(tiny: Params) -> Temporal:

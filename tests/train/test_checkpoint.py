@@ -1,11 +1,15 @@
 """Checkpoints: what is kept, what is damaged."""
 
+import errno
+import threading
+
 import pytest
 import torch
 from torch import nn
 
 from pipeline.train.checkpoint import (
     KEEP,
+    Writer,
     drop_checkpoints,
     joined_states,
     load_checkpoint,
@@ -71,3 +75,46 @@ def test_pack_and_unpack():
     flat = joined_states(module=nn.Linear(1, 1), best={"a/b": torch.ones(1)})
     assert set(flat) == {"module/weight", "module/bias", "best/a/b"}
     assert set(state_of(flat, "module")) == {"weight", "bias"} and set(state_of(flat, "best")) == {"a/b"}
+
+
+# --- written beside the training -------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_what_was_there_when_it_was_asked_for(tmp_path, monkeypatch):
+    """The optimiser moves the weights on while a slow disk takes the last ones; one checkpoint is under way at most."""
+    may_write, begun = threading.Event(), []
+
+    def slow(folder, step, tensors, meta):
+        begun.append(step)
+        assert may_write.wait(timeout=60)
+        save_checkpoint(folder, step, tensors, meta)
+
+    monkeypatch.setattr("pipeline.train.checkpoint.save_checkpoint", slow)
+    weights, writer = torch.zeros(3), Writer()
+    writer.write(tmp_path, 1, {"x": weights}, {})
+    weights += 1
+    second = threading.Thread(target=writer.write, args=(tmp_path, 2, {"x": weights}, {}))
+    second.start()
+    second.join(timeout=0.2)
+    assert second.is_alive() and begun in ([], [1]) and load_checkpoint(tmp_path) is None
+    may_write.set()
+    second.join()
+    writer.close()
+    assert begun == [1, 2]
+    for step, value in ((2, 1.0), (1, 0.0)):
+        found = load_checkpoint(tmp_path)
+        assert found is not None and found[0] == step and found[1]["x"].tolist() == [value] * 3
+        (tmp_path / f"{step:08d}.json").unlink()
+
+
+@pytest.mark.parametrize("end", ["write", "close"])
+def test_an_error_of_the_disk_comes_with_the_next_checkpoint_or_the_end(tmp_path, monkeypatch, end):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.train.checkpoint.save_checkpoint", full)
+    writer = Writer()
+    writer.write(tmp_path, 1, {}, {})
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(tmp_path, 2, {}, {}) if end == "write" else writer.close()
+    writer.close()

@@ -13,6 +13,7 @@ from pipeline.core.graph import Needs
 from pipeline.core.parquet import array_column, read_parquet, write_parquet
 from pipeline.faces.crops import Crops
 from pipeline.systems.named import system_module
+from pipeline.train.fit import Recipe
 from pipeline.train.further import FurtherFaces, in_classes
 from tests.mini import ALL, EVERYTHING, batch_of, grey_jpeg, levels, write_faces
 
@@ -64,6 +65,7 @@ def test_a_share_of_the_batch_is_theirs(other, tiny, system, track, share, their
     job = job_of(track, tiny, NEEDS.paths)
     job = type(job)(**(vars(job) | {"further": {"other": share}}))
     made = system_module(system).recipe(tiny.systems[system], job)
+    assert isinstance(made, Recipe)
     batch = batch_of(made)
     assert sum(level >= 40 for level in levels(batch["images"])) == theirs and len(batch["images"]) == 8
     assert "aus" not in batch or track == "au"

@@ -1,6 +1,6 @@
 """Files that are no weights, not whole, or not of the network that their names promise: one line each, none added."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,13 @@ def test_files_that_are_no_weights(add, kind):
     refused(add, make(), reason)
 
 
-def refused(add: Callable[..., Path], file: str, reason: str, *options: str) -> None:
+def refused(add: Callable[..., Path], file: str, reason: str, *options: str, there: Sequence[Path] = ()) -> None:
+    """One line says why, and nothing is written beside what was `there`."""
     before = Path("weights.yaml").read_bytes()
     with pytest.raises(MienError, match=reason) as caught:
         add(None, *(options or ("--heads", "2")), file=file)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-    assert not Path("weights").exists() or not list(Path("weights").iterdir())
+    assert list(Path("weights").iterdir() if Path("weights").exists() else ()) == list(there)
     assert Path("weights.yaml").read_bytes() == before
 
 

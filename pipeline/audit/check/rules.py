@@ -31,6 +31,9 @@ def _claim(stage: str, track: str, edition: str, rule: Rule, reached: set[Reache
     wrong = sorted(one.told for one in reached if _breaks(rule, track, one))
     if wrong:
         return broken(stage, "rules", f'{edition}, "{rule.words}" ({rule.source}): {some(wrong)}')
+    if real := sorted(one.told for one in reached if rule.kind == "synthetic" and _of_real_faces(track, one)):
+        unsaid = "whether labels of real faces may, no page that was found says; ask the organisers"
+        return unchecked(stage, "rules", f'{edition}, "{rule.words}" ({rule.source}): {some(real)}; {unsaid}')
     vague = sorted(one.told for one in reached if UNKNOWN in (one.dataset.lower(), one.labels.lower()))
     if vague:
         return unchecked(stage, "rules", f'{edition}, "{rule.words}": its publisher does not say: {some(vague)}')
@@ -42,6 +45,11 @@ def _is_affwild2(dataset: str) -> bool:
     return dataset.lower().replace(" ", "-").replace("_", "-") in AFFWILD2
 
 
+def _of_real_faces(track: str, one: Reached) -> bool:
+    """Whether it brought the labels of a track's task from other faces than the track's."""
+    return one.labels in TRACKS[track].tasks and one.dataset != TRACKS[track].dataset
+
+
 def _breaks(rule: Rule, track: str, one: Reached) -> bool:
     """Whether what reached a checkpoint is what the rule forbids."""
     own = TRACKS[track]
@@ -51,7 +59,7 @@ def _breaks(rule: Rule, track: str, one: Reached) -> bool:
         return one.labels in tasks - set(own.tasks) and not from_outside
     if rule.kind == "images":
         return one.dataset.lower() in AFFWILD2 - {"s-aff-wild2", own.dataset}
-    if not _is_affwild2(one.dataset):
+    if rule.kind == "synthetic" or not _is_affwild2(one.dataset):
         return False
     # the first reader of Aff-Wild2 must be a training of the track itself, not a pretraining or a file from outside
     pretrains = one.way[0].startswith("pretrain_mae") or not trains(one.way[0]) or from_outside

@@ -136,16 +136,24 @@ def _is_stretched(name: str) -> bool:
     return (last == "steps" or last.endswith("_steps")) and last != "most_steps"
 
 
+def _own_values(stage: Stage) -> dict[str, str]:
+    """What a training's line in `graph` says in place of other params."""
+    line = stage.params.get("params.yaml", {}).get(f"graph.trainings.{stage.name.partition('@')[2]}")
+    if not isinstance(line, dict):
+        return {}
+    given = {"finetune.seed": line.get("seed"), f"systems.{line.get('system')}.train.balance": line.get("balance")}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
 def _param_faults(stage: Stage, logged: dict[str, str]) -> Iterator[str]:
     """Params that the run logged with another value than the lock has."""
-    own_seed = stage.params.get("params.yaml", {}).get(f"graph.trainings.{stage.name.partition('@')[2]}", {})
+    own = _own_values(stage)
     for values in stage.params.values():
         for name, value in flatten(dict(values)).items():
             text = logged.get(name, logged.get(_logged_name(name)))
             if text is None or _is_stretched(name):
                 continue
-            if name == "finetune.seed" and isinstance(own_seed, dict) and own_seed.get("seed") is not None:
-                value = str(own_seed["seed"])
+            value = own.get(name, value)
             if not _agree(_literal(value), _literal(text)):
                 yield f"param {name} is {text}, the lock has {value}"
 

@@ -1,7 +1,6 @@
 """Ed25519 keys as PEM files, as openssl writes and reads them (`openssl genpkey -algorithm ed25519`)."""
 
 import os
-import subprocess
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,6 +17,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from pipeline.core.errors import MienError
 from pipeline.core.files import atomic_write_bytes
+from pipeline.run.git import run_git
 
 MAKE = "`mien key FILE` makes one"
 
@@ -48,10 +48,9 @@ def new_key(private: Path) -> Path:
 
 def _refuse_tracked(private: Path) -> None:
     """git says 1 of a path in a work tree that it does not ignore, 128 outside of any work tree."""
-    command = ["git", "check-ignore", "--quiet", "--", private.as_posix()]
     place = next(folder for folder in private.parents if folder.is_dir())
     try:
-        said = subprocess.run(command, cwd=place, capture_output=True).returncode
+        said = run_git("check-ignore", "--quiet", "--", private.as_posix(), folder=place).returncode
     except OSError:
         return  # no git, no repository that could take it
     if said == 1:

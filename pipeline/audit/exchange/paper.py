@@ -31,6 +31,7 @@ WORDS = {  # our own names of the systems as a reader of the paper knows them
     "feedback": "a student with feedback to its teacher, followed by a temporal encoder",
     "dtm": "a network with dynamic thresholds of pseudo-labels",
     "dan": "DAN",
+    "mini_xception": "a published mini-Xception",
 }
 KEPT_LIBRARIES = ("torch", "torchvision", "timm", "onnxruntime", "insightface", "opencv-python", "scikit-learn", "av")
 

@@ -20,7 +20,7 @@ A submission with all that made it, as far as it may be passed on. Written by `m
 ## Check
 
 ```
-pip install ./code          # or any Mien of this version or later
+pip install './code[pipeline]'   # or any Mien of this version or later
 mien audit {file}
 mien audit {file} --verify-attestation statement.intoto.json{key}
 ```

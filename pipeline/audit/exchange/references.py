@@ -105,6 +105,14 @@ SYSTEMS: dict[str, Reference] = {
         "2303.08617",
     ),
     "dan": Reference("wen2021dan", "models/dan.py of this project", authors=("Wen", "others"), eprint="2109.07270"),
+    "mini_xception": Reference(
+        "arriaga2017",
+        CITATION,
+        "Real-time Convolutional Neural Networks for Emotion and Gender Classification",
+        ("Arriaga, Octavio", "Valdenegro-Toro, Matias", "Plöger, Paul"),
+        2017,
+        "1710.07557",
+    ),
 }
 SYSTEMS["cotex"] = SYSTEMS["emma"]  # one paper, two systems
 MAE = Reference("he2022mae", "models/mae.py of this project", authors=("He", "others"), eprint="2111.06377")

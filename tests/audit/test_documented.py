@@ -1,0 +1,95 @@
+"""The documents' commands, run: a release from its check to a commit, a submission from its audit to its bundle."""
+
+import os
+import shlex
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.code import ROOT
+from tests.abaw_fixture import make_release
+from tests.audit.finished import FILE, git, mien
+from tests.clones import run_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+ELSEWHERE = {
+    "--rebuild",
+    "repro",
+    "weights",
+}  # minutes or files of others: test_rebuild.py, test_chain.py, tests/weights
+
+
+def blocks(document: str, heading: str) -> list[str]:
+    """The commands of a section's code blocks, without their comments."""
+    _, _, rest = (ROOT / document).read_text().partition(f"\n{heading}\n")
+    level = heading.split(" ")[0]
+    section = rest.partition(f"\n{level} ")[0]
+    lines = "\n".join(block for block in section.split("```\n")[1::2]).splitlines()
+    return [line.partition(" #")[0].strip() for line in lines if line.strip()]
+
+
+def run(line: str) -> int:
+    """A line as the shell of this directory would run it, but for the interpreter's start."""
+    words = [os.path.expanduser(word) for word in shlex.split(line)]
+    if words[0] in (".venv/bin/mien", "mien"):
+        return mien(*words[1:])[0]
+    run_in(Path.cwd(), Path(words[0]).name, *words[1:])
+    return 0
+
+
+def given(document: str, heading: str) -> list[str]:
+    """Those of a section that a miniature clone can run; there is one submission in it, of AU."""
+    lines = [line.replace("/va/", "/au/").replace("--track va", "--track au") for line in blocks(document, heading)]
+    kept = [line for line in lines if not ELSEWHERE & set(line.split())]
+    assert kept, f"{document} has no section {heading} with commands"
+    return [line.replace("/va.txt", "/au.txt") for line in kept]
+
+
+@pytest.mark.parametrize(
+    ("document", "heading"),
+    [("README.md", "## What made this file?"), ("docs/GUIDE.md", "## 3. The test release")],
+)
+def test_a_submission_is_asked_and_handed_over(
+    document: str, heading: str, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(FILE, "predictions.txt")
+    git("commit", "-q", "--allow-empty", "-m", "a second one to compare with")
+    video, _, picture = FILE.read_text().splitlines()[1].partition(",")[0].partition("/")
+    for line in given(document, heading):
+        if "affwild2" in line:
+            continue  # the release comes in below
+        if line.startswith("unzip"):
+            with zipfile.ZipFile("team.zip") as archive:
+                archive.extractall(tmp_path / "team")
+            shutil.copy("team.key.pub", tmp_path / "team/team.key.pub")
+            monkeypatch.chdir(tmp_path / "team")
+            monkeypatch.delenv("MLFLOW_TRACKING_URI")
+            continue
+        line = line.replace("122/37", f"{video}/{int(picture[:5])}")
+        assert run(line) == 0, line
+        if " key " in line:  # whoever checks has been sent the public one
+            shutil.copy(tmp_path / ".config/mien/team.key.pub", "team.key.pub")
+    if document == "README.md":
+        assert {"face.jpg", "audit.html", "team.zip", "crate.zip"} <= {path.name for path in clone.iterdir()}
+        assert Path.cwd() == tmp_path / "team"
+
+
+def test_a_release_comes_in(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_release(tmp_path / "affwild2")
+    shutil.rmtree("artifacts")
+    shutil.rmtree("data/raw/demo")
+    commands = given("docs/GUIDE.md", "## 1. Before the test release")
+    ran = [line for line in commands if "affwild2" in line or line.startswith("git add")]
+    for line in ran:
+        if line.startswith("git "):
+            git("add", "-A")
+            git("commit", "-m", "Aff-Wild2, as imported")
+        else:
+            assert run(line) == 0, line
+    assert [Path(line.split()[0]).name for line in ran] == ["mien", "mien", "dvc", "mien", "git"]
+    assert git("status", "--short") == ""
+    assert Path("data/raw/affwild2.dvc").is_file()
