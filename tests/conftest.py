@@ -19,6 +19,15 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that are allowed the longest come first: started last, one would keep one core busy while others idle."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        allowed = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0.0), allowed.args[0] if allowed else 0.0)
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root."""
@@ -55,14 +64,15 @@ def tiny() -> "Params":
 
 @pytest.fixture(scope="session")
 def mini_root(tmp_path_factory: pytest.TempPathFactory, tiny: "Params") -> Path:
-    """A miniature release (tests/mini.py), made once."""
+    """A miniature release (tests/mini.py), made once, for tests that copy what they need of it."""
     from tests.mini import make_mini
 
     return make_mini(tmp_path_factory.mktemp("mini"), tiny)
 
 
 @pytest.fixture
-def mini(mini_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The miniature release as the working directory."""
-    monkeypatch.chdir(mini_root)
-    return mini_root
+def mini(mini_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the miniature release as the working directory: what a test writes there, no other test sees."""
+    copy = Path(shutil.copytree(mini_root, tmp_path / "mini"))
+    monkeypatch.chdir(copy)
+    return copy
