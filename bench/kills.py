@@ -33,12 +33,13 @@ PATIENCE_SECONDS = 600
 PUBLISHES = 0.3  # share of kills that wait for a file being published
 KEEPS_WORK = 0.5  # share of kills that find the work store of a run before
 ALONE = 0.2  # share of kills that `mien repro` alone does not survive
+SAID, LAST_LINES = Path(".work/said.txt"), 20
 AFTERWARDS_SECONDS = 1.5  # in which DVC keeps what a stage has made, and writes its lock
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What one kill did: `seconds` after the stage's start; None: it had ended before."""
+    """What one kill did: `seconds` after the stage's start (None: it had ended before), and what a blocked run said."""
 
     stage: str
     seconds: float | None
@@ -47,6 +48,7 @@ class Kill:
     blocked: bool
     different: list[str]
     leftovers: list[str]
+    said: list[str]
 
 
 def stages_of(clone: Path) -> dict[str, list[str]]:
@@ -69,15 +71,20 @@ def leftovers(clone: Path) -> list[str]:
 
 
 def start(clone: Path, *command: str) -> subprocess.Popen:
-    """A command in the clone, in a process group of its own, with one worker more than one core needs."""
-    return subprocess.Popen(
-        command,
-        cwd=clone,
-        env=environment() | {"OMP_NUM_THREADS": "1", "MIEN_WORKERS": "2"},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    """A command in the clone, in a process group of its own, with one worker more than one core needs.
+
+    What it says goes to `SAID`.
+    """
+    (clone / SAID).parent.mkdir(exist_ok=True)
+    with (clone / SAID).open("w") as said:
+        return subprocess.Popen(
+            command,
+            cwd=clone,
+            env=environment() | {"OMP_NUM_THREADS": "1", "MIEN_WORKERS": "2"},
+            start_new_session=True,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def publishing(clone: Path, outs: list[str]) -> bool:
@@ -148,7 +155,8 @@ def one_kill(clone: Path, stage: str, outs: list[str], usual: float, draw: rando
     different = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     new = [name for name in leftovers(clone) if name not in known]
     struck = seconds is not None
-    return Kill(stage, seconds, caught and struck, alone and struck, blocked, different, new)
+    said = (clone / SAID).read_text().splitlines()[-LAST_LINES:] if blocked else []
+    return Kill(stage, seconds, caught and struck, alone and struck, blocked, different, new, said)
 
 
 def all_kills(clone: Path, count: int, seed: int) -> Iterator[Kill]:

@@ -24,15 +24,18 @@ from pipeline.core.secrets import redacted
 from pipeline.run.command import run_main
 from pipeline.run.cut_lock import keep_lock, mend_lock
 from pipeline.run.dag import stage_order, stale_stages
-from pipeline.run.environment import POOL, require_prefect_home
+from pipeline.run.environment import POOL, STATE, require_prefect_home
 from pipeline.run.flow_page import Page, own_address, title
+from pipeline.run.once import alone
 from pipeline.run.one_stage import SKIPPED, Say, reproduce
 from pipeline.run.pace import Way, expected_seconds
 from pipeline.run.parallel import available_cores
 from pipeline.run.pool import on_pool, open_pool
+from pipeline.run.repository import nobody_writes
 from pipeline.run.schedule import Ready, may_run
 from pipeline.run.tracking import FLOW_PAGE
 
+ALONE = STATE / "repro.lock"
 STAGE_BYTES = 3 * 2**30  # memory for a stage beside others
 
 
@@ -98,11 +101,18 @@ def side_by_side() -> int:
 def repro(jobs: int = 0, pool: str = "", until: Sequence[str] = ()) -> None:
     """Run the flow with up to `jobs` stages at a time; 0: `side_by_side`, or whatever a work pool's workers take.
 
-    `until` are the last stages wanted, all of them where it is empty. Nothing stale: no server is started.
+    `until` are the last stages wanted, all of them where it is empty. Nothing stale: no server is started. One flow at
+    a time runs in a project: another waits for it, even where the `mien repro` that started it was killed.
     """
-    if told := mend_lock():
-        print(told, file=sys.stderr)
-    order = stage_order(until=until)
+    with alone(ALONE):
+        with nobody_writes():
+            if told := mend_lock():
+                print(told, file=sys.stderr)
+            order = stage_order(until=until)
+        _repro(order, jobs, pool)
+
+
+def _repro(order: Mapping[str, Sequence[str]], jobs: int, pool: str) -> None:
     stale = stale_stages(list(order))
     if not stale:
         print("\n".join(f"{stage}: Skipped, up to date" for stage in order))

@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 
+import psutil
 from prefect import State
 from prefect.states import Completed, Failed
 
@@ -23,6 +26,9 @@ HINTS = (  # what DVC says around each stage, and nobody needs
 )
 
 SKIPPED = "Skipped"  # a state's name
+BUSY = "is busy, it is being blocked by:"  # DVC of a stage whose files another DVC reads or writes
+BLOCKER = re.compile(r"\(PID (\d+)\)")
+ATTEMPTS, POLL_SECONDS = 10, 1.0  # at a stage, each after the end of others at it; seconds between two looks at these
 
 Say = Callable[[str], None]
 
@@ -59,11 +65,29 @@ def run_in_group(
 
 
 def reproduce(stage: str, environment: Mapping[str, str], tell: Say = say) -> State:
-    """Ask DVC for one stage: `Completed`, `Skipped` or `Failed` with a message; the data tell whether it ran."""
+    """Ask DVC for one stage: `Completed`, `Skipped` or `Failed` with a message; the data tell whether it ran.
+
+    Where another DVC is at work on the stage's files, such as one whose `mien repro` was killed, its end is awaited.
+    """
     command = [dvc_command(), "--wait-for-lock", "repro", "--single-item", stage]
-    code, shown = run_in_group(command, dict(environment), tell, with_errors=True)
+    for _ in range(ATTEMPTS):
+        code, shown = run_in_group(command, dict(environment), tell, with_errors=True)
+        others = [int(number) for number in BLOCKER.findall(shown)] if code and BUSY in shown else []
+        if not others:
+            break
+        tell(f"{stage}: waiting for {', '.join(f'process {number}' for number in others)}")
+        time.sleep(POLL_SECONDS)
+        while any(map(_lives, others)):
+            time.sleep(POLL_SECONDS)
     if code:
         return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
     if "didn't change, skipping" in shown:
         return Completed(name=SKIPPED, message="DVC found it up to date", data=False)
     return Completed(message="reproduced", data=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process still runs: a killed one that nobody waited for does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    return False

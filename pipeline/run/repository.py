@@ -11,11 +11,21 @@ from pipeline.core.errors import MienError
 
 
 @contextlib.contextmanager
-def repository(root: Path | None = None) -> Iterator[Repo]:
-    """The repository at `root`, or of the working directory; `MienError` where there is none, or a damaged dvc.yaml."""
+def repository(root: Path | None = None, wait: bool = False) -> Iterator[Repo]:
+    """The repository at `root`, or of the working directory; `MienError` where there is none, or a damaged dvc.yaml.
+
+    Its lock, asked for while another process holds it, is waited for with `wait`, and else refused after some seconds.
+    """
     try:
-        with Repo(root and str(root)) as repo:
+        with Repo(root and str(root), _wait_for_lock=wait) as repo:
             yield repo
     except DvcException as error:
         first = " ".join(str(error).split())[:300]
         raise MienError(f"{first}; run from the project's root", exit_code=2) from None
+
+
+@contextlib.contextmanager
+def nobody_writes() -> Iterator[None]:
+    """While no DVC writes the `dvc.lock` of the working directory's project; one that is about to is waited for."""
+    with repository(wait=True) as repo, repo.lock:
+        yield

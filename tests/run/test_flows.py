@@ -1,5 +1,6 @@
 """In which order the flows run the graph, and what they do when a stage fails."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
@@ -21,6 +23,7 @@ from pipeline.core.errors import MienError
 from pipeline.core.files import write_json
 from pipeline.run import flows, one_stage
 from pipeline.run.dag import dvc_command
+from tests.workers import wait_for
 
 GRAPH = {"up": [], "side": [], "down": ["up"], "last": ["down", "side"]}
 KINDS = ("flow_runs", "artifacts")
@@ -122,7 +125,8 @@ def test_a_fresh_stage_is_not_asked_again_unless_one_above_it_has_run(workspace,
     assert flows.repro_stage.fn("down", False, [False, False], print).name == "Skipped"
 
 
-def test_nothing_stale_starts_no_server(monkeypatch, capsys):
+def test_nothing_stale_starts_no_server(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(flows, "nobody_writes", contextlib.nullcontext)
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: set())
     monkeypatch.setattr(flows, "repro_flow", None)
@@ -130,11 +134,16 @@ def test_nothing_stale_starts_no_server(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == [f"{stage}: Skipped, up to date" for stage in GRAPH]
 
 
-def repro_of(workspace: Path, root: Path, stage: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`mien repro` in a project of one stage that runs a command."""
+def project_of(workspace: Path, stage: str) -> None:
+    """A project of one stage that runs a command."""
     subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=workspace, check=True)
-    (workspace / "dvc.yaml").write_text(f"stages: {{one: {{cmd: '{stage}'}}}}\n")
+    (workspace / "dvc.yaml").write_text(f"stages: {{one: {{cmd: '{stage}', outs: [out]}}}}\n")
+
+
+def repro_of(workspace: Path, root: Path, stage: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`mien repro` in a project of one stage that runs a command."""
+    project_of(workspace, stage)
     given = os.environ | {"PYTHONPATH": str(root)} | environment
     command = [sys.executable, "-m", "pipeline", "repro"]
     return subprocess.run(command, cwd=workspace, env=given, capture_output=True, text=True, timeout=300)
@@ -146,6 +155,36 @@ def test_a_stage_that_fails_is_told_once(workspace, root):
     assert run.returncode == 1 and "not today" in run.stdout
     assert run.stderr.splitlines()[-1].startswith("error: stage one failed (exit ")
     assert (run.stdout + run.stderr).count("stage one failed") == 1 and "NoneType" not in run.stdout + run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["all but dvc", "mien repro alone"])
+def test_what_a_killed_repro_left_running_is_waited_for(workspace, root, killed):
+    project_of(workspace, "echo started >> started; while [ ! -e go ]; do sleep .1; done; echo done > out")
+    given = os.environ | {"PYTHONPATH": str(root), "PREFECT_HOME": str(workspace / "prefect")}
+    command = [sys.executable, "-m", "pipeline", "repro"]
+    first = subprocess.Popen(command, cwd=workspace, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((workspace / "started").exists, seconds=120)
+    below = psutil.Process(first.pid).children(recursive=True)
+    (dvc,) = (process for process in below if dvc_command() in process.cmdline())
+    kept = [dvc, *dvc.children(recursive=True)] if killed == "all but dvc" else below
+    for process in {psutil.Process(first.pid), *below} - {*kept}:
+        process.kill()
+    first.wait()
+
+    second = subprocess.Popen(command, cwd=workspace, env=given, stdout=subprocess.PIPE, text=True)
+    assert second.stdout
+    told = ""
+    while "waiting for" not in told:
+        told += second.stdout.readline()
+    (workspace / "go").touch()
+    rest, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, told + rest
+    assert (workspace / "out").read_text() == "done\n"
+    if killed == "all but dvc":  # whose last words nobody reads: it may end before it has written the lock
+        assert f"one: waiting for process {dvc.pid}" in told
+    else:
+        assert "one: Skipped, up to date" in rest and (workspace / "started").read_text() == "started\n"
 
 
 @pytest.mark.slow
