@@ -100,7 +100,7 @@ def _told(track: TrackName, data: TrackData | Judged, judged: Tasks, test: Tasks
 def point(updates: int, seed: int, inputs: str) -> dict[str, Any]:
     """One budget under one seed, measured now unless it is kept."""
     params = changed(load_params(), Arm("vit", "lsd"), seed)
-    params.pretrain_mae.seed = seed
+    params = params.model_copy(update={"pretrain_mae": params.pretrain_mae.model_copy(update={"seed": seed})})
     parts = [inputs, code_digest("pipeline.train.mae", "pipeline.systems.vit", "bench.controls"), updates]
     settings = [params.pretrain_mae, params.vit, params.finetune, params.systems["vit"]]
     digest = hashlib.sha256(repr([*parts, *(part.model_dump() for part in settings)]).encode()).hexdigest()[:20]
