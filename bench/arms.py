@@ -5,6 +5,7 @@ the system answers, and whatever else a comparison asks of the same run; and the
 `bench/afterwards.py` has more.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from bench.afterwards import BY_COLUMN, BY_PRIOR, GATED, ONE_HALF, OWN, SHRUNK, SMOOTHED
 from bench.controls import constant_answer, encoder_of, frozen_scores, random_answer
 from bench.jobs import EVERYTHING, recipe
-from models.system import System
+from models.system import System, Trainee
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.features import feature_table
 from pipeline.core.graph import Fold
@@ -35,6 +36,7 @@ from pipeline.train.fit import Judged, Recipe, best_scores, fit, judge, seed_wei
 from pipeline.train.infer import predict_axis
 
 WHOLE, ONE_NETWORK, TEMPORAL, STRAIGHT, ALL_SEEDS = "whole", "one network", "temporal", "not mirrored", "mean of seeds"
+SNAPSHOTS = "mean of snapshots"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Arm:
 
     `start` names the arm whose trained ViT it starts from. `control` is `frozen`, a linear head on the encoder,
     `constant` or `chance`; `pretrained` False starts from random weights. `updates` are over two of the demo's: 1 is
-    half as many, 4 twice. With `folds` the answer is the mean of as many trainings, each judged on another fold.
+    half as many, 4 twice. With `folds` the answer is the mean of as many trainings, each judged on another fold. With
+    `snapshots` there is another, the mean of the network at so many of its last evaluations (as Huang et al. 2017, but
+    without their cycles).
     """
 
     system: str
@@ -55,6 +59,7 @@ class Arm:
     control: str | None = None
     updates: int = 2
     folds: int = 0
+    snapshots: int = 0
 
 
 NO_APPEARANCE = dict.fromkeys(("landmarks", "pose", "identity", "age", "sex"), 0.0)
@@ -92,6 +97,9 @@ ARMS = {
     "vit, EXPR, five folds": Arm("vit", "expr", folds=5),
     "vit, VA, five folds": Arm("vit", "va", UNBALANCED, folds=5),
     "vit, MTL": Arm("vit", "mtl"),
+    "snapshots, LSD": Arm("vit", "lsd", snapshots=3),
+    "snapshots, EXPR": Arm("vit", "expr", snapshots=3),
+    "snapshots, VA": Arm("vit", "va", UNBALANCED, snapshots=3),
     **{
         f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
         for track, backbone in (("expr", "vit-expr"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
@@ -167,6 +175,10 @@ COMPARISONS = [
     ("mean of weights (EMA)", "va", ("vit, VA", WHOLE), ("vit, VA, last weights", WHOLE)),
     ("mean of five folds, not one training", "expr", ("vit, EXPR, five folds", WHOLE), ("vit, EXPR", WHOLE)),
     ("mean of five folds, not one training", "va", ("vit, VA, five folds", WHOLE), ("vit, VA", WHOLE)),
+    *(
+        ("mean of three snapshots, not the best step", track, (name, SNAPSHOTS), (name, WHOLE))
+        for name, track in (("snapshots, LSD", "lsd"), ("snapshots, EXPR", "expr"), ("snapshots, VA", "va"))
+    ),
     ("frames as they come, not by rarity", "va", ("vit, VA", WHOLE), ("vit, VA, sampled by rarity", WHOLE)),
     *(("face and mirror", track, (name, WHOLE), (name, STRAIGHT)) for name, track in FRAME_WISE),
     *(("smoothing in time", track, (name, SMOOTHED), (name, OWN)) for name, track in TIMED),
@@ -242,6 +254,8 @@ def measure(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> Me
         return Measured(score, {WHOLE: [decided(seen, judged, test)]})
     if arm.folds:
         return folds_together(arm, params, folder)
+    if arm.snapshots:
+        return with_snapshots(arm, params, folder)
     made, system = trained(arms, name, params, folder)
     data, best = made.data, best_scores(made, system)
     test = made.scores(system, data.test)
@@ -266,6 +280,26 @@ def folds_together(arm: Arm, params: Params, folder: Path) -> Measured:
         system, _ = fit(f"fold {number}", made, params.finetune, fold, lambda metrics, step: None)
         parts.append(filled_scores(made.data.test, made.scores(system, made.data.test)))
     return Measured(float("nan"), {WHOLE: [decide(mean_tasks(parts))]})
+
+
+def with_snapshots(arm: Arm, params: Params, folder: Path) -> Measured:
+    """What a training's best step says, and the mean of what it says at its last evaluations."""
+    shutil.rmtree(folder, ignore_errors=True)  # from the start: a checkpoint has no snapshots
+    seed_weights(params.finetune)
+    made = recipe(arm.system, arm.track, params)
+    seen: list[tuple[Tasks, Tasks]] = []
+
+    def keep(_: Trainee, averaged: Trainee) -> dict[str, float]:
+        seen.append((made.scores(averaged, made.data.judged), made.scores(averaged, made.data.test)))
+        return {}
+
+    made.after_epoch, made.epoch_steps = keep, made.train.evaluate_every_steps
+    system, _ = fit("snapshots", made, params.finetune, folder, lambda metrics, step: None)
+    best = best_scores(made, system)
+    together = [mean_tasks(side) for side in zip(*seen[-arm.snapshots :], strict=True)]
+    answers = {WHOLE: (best, made.scores(system, made.data.test)), SNAPSHOTS: together}
+    told = {which: [decided(made.data, *sides)] for which, sides in answers.items()}
+    return Measured(validation_score(made, best)["score"], told)
 
 
 def mean_tasks(parts: Sequence[Tasks]) -> Tasks:
