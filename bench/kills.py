@@ -180,17 +180,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--more", action="store_true", help="beside those of the results; take another seed")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clone = make_clone(Path(folder) / "clone")
         if start(clone, "mien", "repro", "--jobs", "2").wait():
             raise SystemExit("the chain in miniature does not run undisturbed")
-        kills: list[Kill] = []
+        kills = [Kill(**one) for one in json.loads(RESULTS.read_text())["each"]] if arguments.more else []
+        goal = summary(kills)["kills"] + arguments.kills
         for tried in all_kills(clone, arguments.kills, arguments.seed):
             kills.append(tried)
             found = summary(kills)
             write_json(RESULTS, found | {"each": [asdict(one) for one in kills]})  # kept if this is stopped
-            print(f"[{found['kills']}/{arguments.kills}] {told(tried)}", flush=True)
+            print(f"[{found['kills']}/{goal}] {told(tried)}", flush=True)
     return 1 if any(found[name] for name in found if name.startswith("runs_")) else 0
 
 
