@@ -210,6 +210,7 @@ def test_flow_under_prefect(workspace, monkeypatch):
     command.write_text('#!/bin/sh\necho "$*:$MIEN_FLOW_RUN" >> calls\n[ "$4" != down ]\n')
     command.chmod(0o755)
     monkeypatch.setattr(one_stage, "dvc_command", lambda: str(command))
+    monkeypatch.setattr(flows, "nobody_writes", contextlib.nullcontext)
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: {"up"})
     write_json(Path("artifacts/runs/up/run.json"), {"run_id": "abc", "seconds": 2.5})

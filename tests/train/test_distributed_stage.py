@@ -60,7 +60,8 @@ def test_a_stage_split_between_two_processes(mini: Path, tmp_path: Path) -> None
     shutil.copy(ROOT / "dvc.yaml", mini)
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY_PARAMS)
     params["finetune"]["checkpoint_seconds"] = 1e-6  # one a step: it is killed after the first of them
-    params["systems"]["vit"]["train"]["optimise"]["steps"] = STEPS
+    # a small rate: AdamW steps on the sign of gradients that are noise, and 60 such steps grow
+    params["systems"]["vit"]["train"]["optimise"] |= {"steps": STEPS, "base_learning_rate": 1e-3}
     (mini / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     stopping = tmp_path / "stopping"
@@ -90,4 +91,4 @@ def test_a_stage_split_between_two_processes(mini: Path, tmp_path: Path) -> None
 
     shutil.rmtree(mini / ".work")
     finished(1)
-    assert split == pytest.approx(curve(), rel=1e-3, abs=1e-5)  # AdamW steps on the sign of gradients that are noise
+    assert split == pytest.approx(curve(), rel=1e-3, abs=1e-5)
