@@ -80,11 +80,8 @@ def main() -> None:
         scores[track] = {name: _score(track, answer) for name, answer in decided.items()}
         widths[track] = half_widths(track, {name: decided[name] for name in decided if name != "ensemble"})
         told = ", ".join(f"{name} {score:.3f}" for name, score in scores[track].items())
-        print(
-            f"{track:5s}",
-            told,
-            f"; by recordings alone +-{np.median([*widths[track].values()]):.3f} between two members",
-        )
+        half = np.median([*widths[track].values()])
+        print(f"{track:5s} {told}; by recordings alone +-{half:.3f} between two members")
     write_json(RESULT, _rounded({"scores": scores, "half_widths_by_recordings": widths}))
 
 
