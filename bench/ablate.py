@@ -7,7 +7,7 @@ demo trains stands beside the controls of its track; one that loses to any is na
 
 A run is kept in .work/ablations/ under a digest of what decides it, and within a run the loop keeps its checkpoints: a
 killed bench goes on where it stopped, and a second call measures what is not there yet. `--only` measures arms whose
-name has one of the words; their rows take the place of those in the table, and the others stay.
+name has one of the words (`=NAME`: that arm alone); their rows take the place of those in the table, the others stay.
 
 usage: python -m bench.ablate [--seeds 0 1 2 3 4] [--only WORD ...] [--jobs N]
 """
@@ -53,7 +53,7 @@ from pipeline.core.parquet import read_parquet
 from pipeline.core.paths import ABLATIONS, ARTIFACTS, ENCODER, FEATURES, LABELS, PSEUDO, SYSTEMS, TEMPLATES
 from pipeline.core.tensors import save_tensors
 from pipeline.run.parallel import end_with_parent
-from pipeline.run.tracking import locked_outs
+from pipeline.run.tracking import input_digest, locked_outs
 from pipeline.settings import Params, load_params
 from pipeline.tables.scores import Tasks, official_score, recordings, task_arrays
 from pipeline.train.data import judging_rows
@@ -80,8 +80,9 @@ def key(name: str, seed: int, params: Params, inputs: str) -> str:
     arm = EVERY[name]
     settings = [part.model_dump() for part in (params.finetune, params.vit, params.systems[arm.system])]
     modules = ["bench.controls"] if arm.control else ["pipeline.train.fit", f"pipeline.systems.{arm.system}"]
+    beside = [input_digest(path, locked_outs()) for path in arm.needs]
     begun = key(arm.start, seed, changed(load_params(), EVERY[arm.start], seed), inputs) if arm.start else ""
-    parts = [str(arm), settings, code_digest(*modules), inputs, begun]
+    parts = [str(arm), settings, code_digest(*modules), inputs, beside, begun]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 
@@ -260,8 +261,8 @@ def told(row: dict[str, Any], label: str) -> str:
 
 
 def chosen_names(words: list[str]) -> list[str]:
-    """Arms and controls whose name has one of the words; all where there is none."""
-    return [name for name in EVERY if not words or any(word in name for word in words)]
+    """Arms and controls whose name has one of the words, or is `=NAME`; all where there is none."""
+    return [name for name in EVERY if not words or any(word in name or word == f"={name}" for word in words)]
 
 
 def main() -> int:

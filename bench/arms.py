@@ -53,7 +53,7 @@ class Arm:
     system: str
     track: str
     changes: dict[str, Any] = field(default_factory=dict)
-    needs: Path | None = None  # labels of a teacher
+    needs: tuple[Path, ...] = ()  # what it reads beside that which every arm does: a teacher's labels, cached features
     pretrained: bool = True
     start: str | None = None
     control: str | None = None
@@ -62,13 +62,18 @@ class Arm:
     snapshots: int = 0
 
 
+def features(track: str, *backbones: str) -> tuple[Path, ...]:
+    """The cached features of a track's faces by some backbones."""
+    return tuple(FEATURES / backbone / TRACKS[track].dataset for backbone in backbones)
+
+
 NO_APPEARANCE = dict.fromkeys(("landmarks", "pose", "identity", "age", "sex"), 0.0)
 UNBALANCED = {"train.balance": 0.0}  # as the demo's line says
 AUS, POOL_AUS = PSEUDO / "au" / "lsd.parquet", PSEUDO / "au" / "extra.parquet"
 ARMS = {
     "dan": Arm("dan", "lsd"),
-    "au_cvt": Arm("au_cvt", "lsd", needs=AUS),
-    "au_cvt, no AUs": Arm("au_cvt", "lsd", {"au_weight": 0.0}, AUS),
+    "au_cvt": Arm("au_cvt", "lsd", needs=(AUS,)),
+    "au_cvt, no AUs": Arm("au_cvt", "lsd", {"au_weight": 0.0}, (AUS,)),
     "multitask": Arm("multitask", "lsd"),
     "multitask, no appearance": Arm("multitask", "lsd", {"appearance_weights": NO_APPEARANCE}),
     "emma": Arm("emma", "mtl"),
@@ -87,8 +92,8 @@ ARMS = {
     "vit": Arm("vit", "lsd"),
     "vit, random start": Arm("vit", "lsd", pretrained=False),
     "vit, supervised start": Arm("vit", "lsd", start="vit, MTL"),
-    "vit, AU": Arm("vit", "au", needs=POOL_AUS),
-    "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, POOL_AUS),
+    "vit, AU": Arm("vit", "au", needs=(POOL_AUS,)),
+    "vit, AU, pseudo-labels": Arm("vit", "au", {"pseudo_fraction": 0.2}, (POOL_AUS,)),
     "vit, EXPR": Arm("vit", "expr"),
     "vit, VA": Arm("vit", "va", UNBALANCED),
     "vit, VA, sampled by rarity": Arm("vit", "va"),
@@ -100,10 +105,11 @@ ARMS = {
     "snapshots, LSD": Arm("vit", "lsd", snapshots=3),
     "snapshots, EXPR": Arm("vit", "expr", snapshots=3),
     "snapshots, VA": Arm("vit", "va", UNBALANCED, snapshots=3),
-    **{
-        f"temporal, {track.upper()}": Arm("temporal", track, needs=FEATURES / backbone / TRACKS[track].dataset)
-        for track, backbone in (("expr", "vit-expr"), ("au", "vit-au"), ("va", "vit-va"), ("mtl", "vit-mtl"))
-    },
+    "temporal, EXPR": Arm("temporal", "expr", needs=features("expr", "vit-expr")),
+    "temporal, AU": Arm("temporal", "au", needs=features("au", "vit-au")),
+    "temporal, VA": Arm("temporal", "va", needs=features("va", "vit-va", "mae")),
+    "temporal, VA, one backbone": Arm("temporal", "va", needs=features("va", "vit-va")),
+    "temporal, MTL": Arm("temporal", "mtl", needs=features("mtl", "vit-mtl")),
 }
 # whose score is looked at over updates: two that a linear head on a frozen encoder had beaten, one whose idea harmed
 BUDGETED = ("dan", "vit, VA", "cotex")
@@ -163,6 +169,7 @@ COMPARISONS = [
     ("temporal model, not frame by frame", "expr", ("temporal, EXPR", WHOLE), ("vit, EXPR", WHOLE)),
     ("temporal model, not frame by frame", "au", ("temporal, AU", WHOLE), ("vit, AU", WHOLE)),
     ("temporal model, not frame by frame", "va", ("temporal, VA", WHOLE), ("vit, VA", WHOLE)),
+    ("two backbones joined, not one", "va", ("temporal, VA", WHOLE), ("temporal, VA, one backbone", WHOLE)),
     ("temporal model, not frame by frame", "mtl", ("temporal, MTL", WHOLE), ("vit, MTL", WHOLE)),
     ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
     ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
@@ -312,7 +319,7 @@ def trained(arms: dict[str, Arm], name: str, params: Params, folder: Path) -> tu
     arm = arms[name]
     start = None if arm.start is None else trained(arms, arm.start, params, folder / "start")[1]
     seed_weights(params.finetune)
-    needs = [*EVERYTHING, *([arm.needs] if arm.needs else [])]
+    needs = [*EVERYTHING, *arm.needs]
     made = recipe(arm.system, arm.track, params, needs, arm.pretrained and start is None)
     if start is not None:
         _trunk(made.module).load_state_dict(_trunk(start).state_dict())

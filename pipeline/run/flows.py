@@ -31,7 +31,7 @@ from pipeline.run.one_stage import SKIPPED, Say, reproduce
 from pipeline.run.pace import Way, expected_seconds
 from pipeline.run.parallel import available_cores
 from pipeline.run.pool import on_pool, open_pool
-from pipeline.run.repository import nobody_writes
+from pipeline.run.repository import drop_empty_runs, nobody_writes
 from pipeline.run.schedule import Ready, may_run
 from pipeline.run.tracking import FLOW_PAGE
 
@@ -105,7 +105,8 @@ def repro(jobs: int = 0, pool: str = "", until: Sequence[str] = ()) -> None:
     a time runs in a project: another waits for it, even where the `mien repro` that started it was killed.
     """
     with alone(ALONE):
-        with nobody_writes():
+        with nobody_writes() as run_cache:
+            drop_empty_runs(run_cache)
             if told := mend_lock():
                 print(told, file=sys.stderr)
             order = stage_order(until=until)

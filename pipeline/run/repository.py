@@ -25,7 +25,17 @@ def repository(root: Path | None = None, wait: bool = False) -> Iterator[Repo]:
 
 
 @contextlib.contextmanager
-def nobody_writes() -> Iterator[None]:
-    """While no DVC writes the `dvc.lock` of the working directory's project; one that is about to is waited for."""
+def nobody_writes() -> Iterator[Path]:
+    """While no DVC writes the `dvc.lock` of the working directory's project; one that is about to is waited for.
+
+    Gives the folder of the run cache, which nobody writes either.
+    """
     with repository(wait=True) as repo, repo.lock:
-        yield
+        yield Path(repo.stage_cache.cache_dir)
+
+
+def drop_empty_runs(run_cache: Path) -> None:
+    """Remove the folder of a run that DVC was killed before it could write: DVC takes it for a run and fails."""
+    for folder in run_cache.glob("*/*"):
+        with contextlib.suppress(OSError):  # a folder with a run in it stays
+            folder.rmdir()

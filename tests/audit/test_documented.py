@@ -1,6 +1,10 @@
-"""The documents' commands, run: a release from its check to a commit, a submission from its audit to its bundle."""
+"""The documents' commands, run: a release from its check to a commit, other people's faces, a video of one's own, a
+submission from its audit to its bundle.
+"""
 
+import csv
 import os
+import re
 import shlex
 import shutil
 import zipfile
@@ -9,25 +13,26 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.code import ROOT
-from tests.abaw_fixture import make_release
+from tests.abaw_fixture import jpeg, make_release
 from tests.audit.finished import FILE, git, mien
 from tests.clones import run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-ELSEWHERE = {
-    "--rebuild",
-    "repro",
-    "weights",
-}  # minutes or files of others: test_rebuild.py, test_chain.py, tests/weights
+# minutes or files of others: test_rebuild.py, test_chain.py, tests/weights; of one's own data: test_partial_releases.py
+ELSEWHERE = {"--rebuild", "repro", "weights", "--no-deps"}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(document: str, heading: str) -> list[str]:
     """The commands of a section's code blocks, without their comments."""
-    _, _, rest = (ROOT / document).read_text().partition(f"\n{heading}\n")
-    level = heading.split(" ")[0]
-    section = rest.partition(f"\n{level} ")[0]
-    lines = "\n".join(block for block in section.split("```\n")[1::2]).splitlines()
+    lines = "\n".join(block for kind, block in BLOCK.findall(section(document, heading)) if not kind).splitlines()
     return [line.partition(" #")[0].strip() for line in lines if line.strip()]
+
+
+def section(document: str, heading: str) -> str:
+    """What stands under a heading."""
+    _, _, rest = (ROOT / document).read_text().partition(f"\n{heading}\n")
+    return rest.partition(f"\n{heading.split(' ')[0]} ")[0]
 
 
 def run(line: str) -> int:
@@ -93,3 +98,28 @@ def test_a_release_comes_in(clone: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert [Path(line.split()[0]).name for line in ran] == ["mien", "mien", "dvc", "mien", "git"]
     assert git("status", "--short") == ""
     assert Path("data/raw/affwild2.dvc").is_file()
+
+
+def test_other_peoples_faces_come_in(clone: Path, tmp_path: Path) -> None:
+    text = section("README.md", "## Your own data")
+    (example,) = (block for kind, block in BLOCK.findall(text) if kind == "yaml")
+    Path("raf.yaml").write_text(example.partition("# params.yaml")[0])
+    for number in range(1, 8):
+        (tmp_path / f"raf/{number}").mkdir(parents=True)
+        (tmp_path / f"raf/{number}/face.jpg").write_bytes(jpeg(number, 112))
+    lines = [line for line in given("README.md", "## Your own data") if "raf" in line]
+    assert [Path(line.split()[0]).name for line in lines] == ["mien", "dvc"]
+    for line in lines:
+        assert run(line.replace("/path/to/raf", str(tmp_path / "raf"))) == 0, line
+    assert Path("data/raw/raf.dvc").is_file()
+
+
+def test_a_video_of_ones_own_is_annotated(clone: Path) -> None:
+    video = min(Path("data/raw/demo").rglob("*.mp4"))
+    shutil.copy(video, "holiday.mp4")
+    (line,) = given("README.md", "## On your own faces")
+    assert run(line) == 0
+    with Path("holiday.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) > 1 and {row["source"] for row in rows} == {"holiday.mp4"}
+    assert any(path.stem == "holiday" for path in Path("annotated").rglob("*"))

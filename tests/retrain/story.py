@@ -1,13 +1,15 @@
 """A project in miniature to retrain: the demo's VA recordings, two of which are held back to arrive later."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from pipeline.core.retrain import Bounds
-from tests.clones import commit, environment, make_clone, rewrite, run_in
+from tests.clones import commit, environment, make_clone, once, rewrite, run_in
 from tests.test_partial_releases import cut
 from tests.tiny import TINY_FACE, TINY_TRAIN
 
@@ -44,7 +46,15 @@ def keep(path: Path, trainings: list[str], features: list[str]) -> None:
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
 
 
-def make_story(target: Path) -> tuple[Path, Path]:
+def story_of(factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A story of one's own, copied from the one that is made for all tests: a project and a folder of what arrives."""
+    made = once(factory, "a-story", make_story)
+    target = factory.mktemp("story") / "copy"
+    shutil.copytree(made, target, symlinks=True)
+    return target / "project", target / "later"
+
+
+def make_story(target: Path) -> None:
     """A project that has run once on three training recordings, all committed; and a folder with two more."""
     clone = make_clone(target / "project")
     rewrite(clone / "demo/params.yaml", {"videos": {"train": 5}})
@@ -64,7 +74,6 @@ def make_story(target: Path) -> tuple[Path, Path]:
     keep(clone / "params.yaml", ["vit-va"], [])
     run_in(clone, "dvc", "repro")
     commit(clone)
-    return clone, later
 
 
 def make_wide_story(target: Path) -> tuple[Path, Path]:

@@ -20,7 +20,7 @@ import yaml
 from mlflow import MlflowClient
 
 from tests.clones import environment, rewrite, run_in
-from tests.retrain.story import git, make_story, mien
+from tests.retrain.story import git, mien, story_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 DAY = "2026-11-26"
@@ -29,7 +29,7 @@ EPOCH = "1795651200"
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_story(tmp_path_factory.mktemp("story"))
+    return story_of(tmp_path_factory)
 
 
 def set_margin(clone: Path, margin: float) -> None:

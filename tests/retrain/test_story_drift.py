@@ -8,14 +8,14 @@ import cv2
 import pytest
 
 from tests.clones import rewrite
-from tests.retrain.story import git, make_story, mien
+from tests.retrain.story import git, mien, story_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    clone, later = make_story(tmp_path_factory.mktemp("story"))
+    clone, later = story_of(tmp_path_factory)
     rewrite(clone / "params.yaml", {"retrain": {"margin": -2.0}})  # whoever comes is better
     git(clone, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qam", "margin")
     return clone, later

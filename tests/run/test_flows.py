@@ -126,7 +126,7 @@ def test_a_fresh_stage_is_not_asked_again_unless_one_above_it_has_run(workspace,
 
 
 def test_nothing_stale_starts_no_server(workspace, monkeypatch, capsys):
-    monkeypatch.setattr(flows, "nobody_writes", contextlib.nullcontext)
+    monkeypatch.setattr(flows, "nobody_writes", lambda: contextlib.nullcontext(workspace / "runs"))
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: set())
     monkeypatch.setattr(flows, "repro_flow", None)
@@ -210,7 +210,7 @@ def test_flow_under_prefect(workspace, monkeypatch):
     command.write_text('#!/bin/sh\necho "$*:$MIEN_FLOW_RUN" >> calls\n[ "$4" != down ]\n')
     command.chmod(0o755)
     monkeypatch.setattr(one_stage, "dvc_command", lambda: str(command))
-    monkeypatch.setattr(flows, "nobody_writes", contextlib.nullcontext)
+    monkeypatch.setattr(flows, "nobody_writes", lambda: contextlib.nullcontext(workspace / "runs"))
     monkeypatch.setattr(flows, "stage_order", lambda until: GRAPH)
     monkeypatch.setattr(flows, "stale_stages", lambda order: {"up"})
     write_json(Path("artifacts/runs/up/run.json"), {"run_id": "abc", "seconds": 2.5})
