@@ -107,8 +107,8 @@ ARMS = {
     "snapshots, VA": Arm("vit", "va", UNBALANCED, snapshots=3),
     "temporal, EXPR": Arm("temporal", "expr", needs=features("expr", "vit-expr")),
     "temporal, AU": Arm("temporal", "au", needs=features("au", "vit-au")),
-    "temporal, VA": Arm("temporal", "va", needs=features("va", "vit-va", "mae")),
-    "temporal, VA, one backbone": Arm("temporal", "va", needs=features("va", "vit-va")),
+    "temporal, VA": Arm("temporal", "va", needs=features("va", "vit-va")),
+    "temporal, VA, MAE joined": Arm("temporal", "va", needs=features("va", "vit-va", "mae")),
     "temporal, MTL": Arm("temporal", "mtl", needs=features("mtl", "vit-mtl")),
 }
 # whose score is looked at over updates: two that a linear head on a frozen encoder had beaten, one whose idea harmed
@@ -169,7 +169,7 @@ COMPARISONS = [
     ("temporal model, not frame by frame", "expr", ("temporal, EXPR", WHOLE), ("vit, EXPR", WHOLE)),
     ("temporal model, not frame by frame", "au", ("temporal, AU", WHOLE), ("vit, AU", WHOLE)),
     ("temporal model, not frame by frame", "va", ("temporal, VA", WHOLE), ("vit, VA", WHOLE)),
-    ("two backbones joined, not one", "va", ("temporal, VA", WHOLE), ("temporal, VA, one backbone", WHOLE)),
+    ("two backbones joined, not one", "va", ("temporal, VA, MAE joined", WHOLE), ("temporal, VA", WHOLE)),
     ("temporal model, not frame by frame", "mtl", ("temporal, MTL", WHOLE), ("vit, MTL", WHOLE)),
     ("dynamic, not fixed threshold", "expr", ("dtm", WHOLE), ("dtm, fixed threshold", WHOLE)),
     ("dynamic, not self-adaptive threshold", "expr", ("dtm", WHOLE), ("dtm, self-adaptive threshold", WHOLE)),
