@@ -18,12 +18,12 @@ class Standardise(nn.BatchNorm1d):
         super().__init__(width, eps=1e-6, affine=False)
 
     def forward(self, features: Tensor, seen: Tensor | None = None) -> Tensor:
-        """(B, width) to the same; where `seen` (B, width) is False a feature has no part in the moments and comes out
-        as zero, its mean. A batch of one has no deviation: running moments stand in.
+        """(B, width) to the same; where `seen`, (B, width) or (B, 1), is False a feature has no part in the moments and
+        comes out as zero, its mean. A batch of one has no deviation: running moments stand in.
         """
         rows = len(features) * world()
         if self.training and rows > 1 and (seen is not None or world() > 1):
-            every = torch.ones_like(features, dtype=torch.bool)
+            every = torch.ones(len(features), 1, dtype=torch.bool, device=features.device)
             return self._among_seen(features.float(), every if seen is None else seen)
         batch_moments = self.training and rows > 1
         out = nn.functional.batch_norm(
@@ -37,10 +37,11 @@ class Standardise(nn.BatchNorm1d):
         return out if seen is None else out * seen
 
     def _among_seen(self, features: Tensor, seen: Tensor) -> Tensor:
-        count = total(seen.sum(dim=0))
+        weight = seen.to(features.dtype)  # products with booleans and their sums take twice as long
+        count = total(weight.sum(dim=0))
         some = count.clamp_min(1)
-        mean = total((features * seen).sum(dim=0)) / some
-        centred = (features - mean) * seen
+        mean = total((features * weight).sum(dim=0)) / some
+        centred = (features - mean) * weight
         variance = total(centred.square().sum(dim=0)) / some
         self._follow(mean.detach(), (variance * some / (some - 1).clamp_min(1)).detach(), count > 1)
         return centred * (variance + self.eps).rsqrt()

@@ -104,7 +104,7 @@ class TemporalEncoder(System):
         if not isinstance(self.even, Standardise):
             return self.even(features)
         flat = features.flatten(0, 1)
-        return self.even(flat, present.flatten()[:, None].expand_as(flat)).view_as(features)
+        return self.even(flat, present.flatten()[:, None]).view_as(features)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Each task's loss over the present frames with a label."""

@@ -80,12 +80,12 @@ def _sweep(folder: Path, process: int) -> None:
     """Remove the temporaries in `folder` whose process lives no more; once a `process`, as a listing takes its time."""
     for name in os.listdir(folder):
         match = LEFTOVER.fullmatch(name)
-        if match and not _lives(int(match[1])):
+        if match and not lives(int(match[1])):
             _remove(folder / name)
 
 
-def _lives(process: int) -> bool:
-    """Whether a process of that id can still write: this one counts, a killed one that nobody waited for does not."""
+def lives(process: int) -> bool:
+    """Whether a process of that id still works: this one counts, a killed one that nobody waited for does not."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:

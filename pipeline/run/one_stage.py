@@ -8,10 +8,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 
-import psutil
 from prefect import State
 from prefect.states import Completed, Failed
 
+from pipeline.core.files import lives
 from pipeline.run.dag import dvc_command
 
 HINTS = (  # what DVC says around each stage, and nobody needs
@@ -77,17 +77,10 @@ def reproduce(stage: str, environment: Mapping[str, str], tell: Say = say) -> St
             break
         tell(f"{stage}: waiting for {', '.join(f'process {number}' for number in others)}")
         time.sleep(POLL_SECONDS)
-        while any(map(_lives, others)):
+        while any(map(lives, others)):
             time.sleep(POLL_SECONDS)
     if code:
         return Failed(message=f"stage {stage} failed (exit {code}); its own message stands above")
     if "didn't change, skipping" in shown:
         return Completed(name=SKIPPED, message="DVC found it up to date", data=False)
     return Completed(message="reproduced", data=True)
-
-
-def _lives(process: int) -> bool:
-    """Whether a process still runs: a killed one that nobody waited for does not."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    return False
