@@ -12,7 +12,7 @@ NARROW = 390
 
 
 class Wide(HTMLParser):
-    """The classes around each table, each script's `times` among them, and around each figure of a row of their own."""
+    """The classes around each table, and around the place that a script fills with one (`times`)."""
 
     def __init__(self) -> None:
         super().__init__()
