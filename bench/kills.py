@@ -159,7 +159,8 @@ def one_kill(clone: Path, stage: str, outs: list[str], usual: float, draw: rando
     different = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     new = [name for name in leftovers(clone) if name not in known]
     struck = seconds is not None
-    said = (clone / SAID).read_text().splitlines()[-LAST_LINES:] if blocked else []
+    text = (clone / SAID).read_text().replace(f"{Path(sys.executable).parent}/", "").replace(f"{clone}/", "")
+    said = text.splitlines()[-LAST_LINES:] if blocked else []  # with no path of this machine
     return Kill(stage, seconds, caught and struck, alone and struck, blocked, different, new, said)
 
 

@@ -14,7 +14,7 @@ from tests.clones import commit, make_clone, make_rendered, once, run_in
 from tests.faces.pictures import write_video
 from tests.test_partial_releases import cut, make_tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]  # between two that want that clone
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]  # while another makes the audit's clone
 
 
 def test_test_sets_without_a_face_or_a_row_are_submitted(tmp_path, tmp_path_factory):

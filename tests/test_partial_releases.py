@@ -12,11 +12,11 @@ import yaml
 
 from pipeline.abaw.check.check import check_file
 from pipeline.abaw.names import frame_name
-from pipeline.core.code import ROOT
 from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
 from tests.clones import commit, make_clone, make_rendered, once, run_in
+from tests.documents import commands
 from tests.tiny import TINY_FACE, TINY_GRID, TINY_PARAMS, TINY_TRAIN, merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
@@ -86,18 +86,17 @@ def _list_name(track: str) -> str:
 
 def documented(release: Path) -> list[list[str]]:
     """The README's lines for one's own data, up to `make repro`."""
-    block = (ROOT / "README.md").read_text().partition("## Your own data")[2].split("```")[1]
-    lines = [line.partition("#")[0].replace("/path/to/release", str(release)).split() for line in block.splitlines()]
-    commands = [[Path(line[0]).name, *line[1:]] for line in lines if line]
-    assert commands.pop() == ["make", "repro"]
-    assert [command[:2] for command in commands] == [
+    lines = commands("README.md", "## Your own data")
+    words = [line.replace("/path/to/release", str(release)).split() for line in lines[: lines.index("make repro")]]
+    found = [[Path(first).name, *others] for first, *others in words]
+    assert [command[:2] for command in found] == [
         ["mien", "data"],
         ["mien", "data"],
         ["dvc", "add"],
         ["mien", "init"],
         ["mien", "plan"],
     ]
-    return commands
+    return found
 
 
 def make_tiny(path: Path) -> None:

@@ -4,7 +4,6 @@ submission from its audit to its bundle.
 
 import csv
 import os
-import re
 import shlex
 import shutil
 import zipfile
@@ -12,27 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.code import ROOT
 from tests.abaw_fixture import jpeg, make_release
 from tests.audit.finished import FILE, git, mien
 from tests.clones import run_in
+from tests.documents import blocks, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 # minutes or files of others: test_rebuild.py, test_chain.py, tests/weights; of one's own data: test_partial_releases.py
 ELSEWHERE = {"--rebuild", "repro", "weights", "--no-deps"}
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(document: str, heading: str) -> list[str]:
-    """The commands of a section's code blocks, without their comments."""
-    lines = "\n".join(block for kind, block in BLOCK.findall(section(document, heading)) if not kind).splitlines()
-    return [line.partition(" #")[0].strip() for line in lines if line.strip()]
-
-
-def section(document: str, heading: str) -> str:
-    """What stands under a heading."""
-    _, _, rest = (ROOT / document).read_text().partition(f"\n{heading}\n")
-    return rest.partition(f"\n{heading.split(' ')[0]} ")[0]
 
 
 def run(line: str) -> int:
@@ -46,7 +32,7 @@ def run(line: str) -> int:
 
 def given(document: str, heading: str) -> list[str]:
     """Those of a section that a miniature clone can run; there is one submission in it, of AU."""
-    lines = [line.replace("/va/", "/au/").replace("--track va", "--track au") for line in blocks(document, heading)]
+    lines = [line.replace("/va/", "/au/").replace("--track va", "--track au") for line in commands(document, heading)]
     kept = [line for line in lines if not ELSEWHERE & set(line.split())]
     assert kept, f"{document} has no section {heading} with commands"
     return [line.replace("/va.txt", "/au.txt") for line in kept]
@@ -87,8 +73,8 @@ def test_a_release_comes_in(clone: Path, tmp_path: Path, monkeypatch: pytest.Mon
     make_release(tmp_path / "affwild2")
     shutil.rmtree("artifacts")
     shutil.rmtree("data/raw/demo")
-    commands = given("docs/GUIDE.md", "## 1. Before the test release")
-    ran = [line for line in commands if "affwild2" in line or line.startswith("git add")]
+    lines = given("docs/GUIDE.md", "## 1. Before the test release")
+    ran = [line for line in lines if "affwild2" in line or line.startswith("git add")]
     for line in ran:
         if line.startswith("git "):
             git("add", "-A")
@@ -101,8 +87,7 @@ def test_a_release_comes_in(clone: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_other_peoples_faces_come_in(clone: Path, tmp_path: Path) -> None:
-    text = section("README.md", "## Your own data")
-    (example,) = (block for kind, block in BLOCK.findall(text) if kind == "yaml")
+    (example,) = blocks("README.md", "## Your own data", "yaml")
     Path("raf.yaml").write_text(example.partition("# params.yaml")[0])
     for number in range(1, 8):
         (tmp_path / f"raf/{number}").mkdir(parents=True)

@@ -15,7 +15,7 @@ from pipeline.core.errors import MienError
 from tests.audit.finished import FILE, STAGE, amend, replace
 from tests.clones import run_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1700)]  # makes the clone of all the audit's tests
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1700)]  # first of those that want the audit's clone
 
 
 @pytest.fixture(scope="module")
