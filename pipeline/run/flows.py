@@ -5,6 +5,7 @@ need one another run side by side, each with one thread of the CPU (`stages/__in
 result.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -34,8 +35,10 @@ from pipeline.run.pool import on_pool, open_pool
 from pipeline.run.repository import drop_empty_runs, nobody_writes
 from pipeline.run.schedule import Ready, may_run
 from pipeline.run.tracking import FLOW_PAGE
+from pipeline.run.warm import can_warm, warm_start
 
 ALONE = STATE / "repro.lock"
+WORTH_WARMING = 3  # stages that are stale: for fewer, loading every library takes longer than it saves
 STAGE_BYTES = 3 * 2**30  # memory for a stage beside others
 
 
@@ -125,7 +128,8 @@ def _repro(order: Mapping[str, Sequence[str]], jobs: int, pool: str) -> None:
         if pool:
             open_pool(pool)
         named = repro_flow.with_options(task_runner=runner, flow_run_name=title(len(stale), len(order)))
-        state: Any = named(order, stale, jobs, pool, return_state=True)
+        with warm_start() if not pool and len(stale) >= WORTH_WARMING and can_warm() else contextlib.nullcontext():
+            state: Any = named(order, stale, jobs, pool, return_state=True)
     except (HTTPError, RuntimeError) as error:
         server = redacted(os.environ.get("PREFECT_API_URL", "")) or "Prefect's own server"
         first = (str(error) or type(error).__name__).splitlines()[0]
