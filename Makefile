@@ -54,6 +54,7 @@ bench: $(READY) ## Speed against named peers, into docs/benchmarks/
 	@python -m bench.every_scores
 	@python -m bench.mae
 	@python -m bench.memory
+	@python -m bench.warm
 	@python -m bench.audit
 	@python -m bench.rows
 	@python -m bench.million

@@ -6,10 +6,7 @@ or beside others. The cores are used by stages side by side (`mien repro`) and b
 In a run over the graph a process that has the libraries loaded runs the stage (`pipeline/run/warm.py`).
 """
 
-import os
+from pipeline.run.warm import hand_over, one_thread
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy's BLAS read it
-
-from pipeline.run.warm import hand_over
-
+one_thread()
 hand_over()

@@ -9,7 +9,6 @@ over is gone, so that whoever kills that has killed the stage.
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import runpy
@@ -29,15 +28,6 @@ from typing import Any, NamedTuple, NoReturn
 from pipeline.run.environment import prepare
 
 ADDRESS = "MIEN_WARM"  # to the stages of a flow: where the warm process listens
-LIBRARIES = (
-    "torch",
-    "timm",
-    "timm.utils",
-    "mlflow",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "pyarrow.parquet",
-    "cv2",
-)
 READ_AT_LOADING = ("OMP_", "MKL_", "KMP_", "OPENBLAS_", "ATEN_", "TORCH", "PYTORCH", "CUDA", "NVIDIA", "LD_", "PYTHON")
 ABSTRACT = "\0"  # before the name of a Linux socket that is no file and goes with its process
 TAKEN, NOT_TAKEN = b"+", b"-"  # the answers to a process that hands over its stage
@@ -48,6 +38,11 @@ class Stage(NamedTuple):
 
     pid: int
     client: socket.socket
+
+
+def one_thread() -> None:
+    """Have torch and numpy's BLAS sum on one thread, where the environment does not say otherwise; before they load."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def can_warm() -> bool:
@@ -75,7 +70,7 @@ def hand_over() -> None:
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # it only waits
     with socket.socket(socket.AF_UNIX) as server, open(os.memfd_create("stage"), "w+", encoding="utf-8") as asked:
-        json.dump({"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}, asked)
+        json.dump({"arguments": arguments, "place": _place(), "environment": dict(os.environ)}, asked)
         asked.flush()
         with contextlib.suppress(OSError):  # it is not there yet, or not any more
             server.connect(ABSTRACT + address)
@@ -83,6 +78,11 @@ def hand_over() -> None:
             if server.recv(1) == TAKEN:
                 _end_as(server.recv(16).decode())
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _place() -> list[str]:
+    """The folder that a process works in, and where its Python is installed."""
+    return [os.getcwd(), sys.prefix]
 
 
 def _end_as(status: str) -> NoReturn:
@@ -122,10 +122,14 @@ def serve(address: str) -> None:
 
 def _load() -> None:
     """Load the libraries, and have a fork share their memory for as long as it only reads it."""
-    for name in LIBRARIES:
-        with contextlib.suppress(ImportError):  # for the stage that needs it to tell
-            importlib.import_module(name)
-    importlib.import_module("sqlalchemy.orm").configure_mappers()  # of MLflow's tables: half a second
+    with contextlib.suppress(ImportError):  # the stage that needs it will tell
+        import cv2  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
+        import timm  # noqa: F401  # and torch
+        from mlflow.store.db.base_sql_model import Base
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: F401  # and mlflow
+
+        Base.registry.configure()  # half a second
     gc.freeze()
 
 
@@ -140,7 +144,7 @@ def _take(listener: socket.socket, environment: dict[str, str], running: dict[in
         for descriptor in handed:
             kept.callback(os.close, descriptor)
         asked = _read(handed[0]) if user == os.geteuid() and handed else {}
-        if asked and asked["folder"] == os.getcwd() and _alike(environment, asked["environment"]):
+        if asked and asked["place"] == _place() and _alike(environment, asked["environment"]):
             client.sendall(TAKEN)
             fork = os.fork()
             if fork == 0:
@@ -167,26 +171,27 @@ def _alike(*environments: dict[str, str]) -> bool:
 
 def _run(asked: dict[str, Any], streams: list[int], asker: int) -> NoReturn:
     """In a fork: be the stage."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-    threading.Thread(target=_end_with, args=(asker,), daemon=True, name="asker").start()
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("pipeline", "stages")]:
-        del sys.modules[name]  # as the files are now
-    _, module, *rest = asked["arguments"]
-    sys.argv, sys.orig_argv = [module, *rest], [sys.executable, *asked["arguments"]]
     code = 1
     try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        threading.Thread(target=_end_with, args=(asker,), daemon=True, name="asker").start()
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("pipeline", "stages")]:
+            del sys.modules[name]  # as the files are now
+        _, module, *rest = asked["arguments"]
+        sys.argv, sys.orig_argv = [module, *rest], [sys.executable, *asked["arguments"]]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(bool(ending.code))
     except BaseException:
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _end_with(asker: int) -> None:
@@ -203,7 +208,7 @@ def _tell_end(stage: Stage, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    importlib.import_module("stages")  # sets what the libraries read when they load
+    one_thread()
     prepare()
     serve(sys.argv[1])
     os._exit(0)  # torch's own end takes seconds
