@@ -54,12 +54,12 @@ def can_warm() -> bool:
 def warm_start() -> Iterator[None]:
     """Have the stages that are started inside the block run by a warm process."""
     os.environ[ADDRESS] = f"mien-{uuid.uuid4().hex}"
-    server = subprocess.Popen([sys.executable, "-m", __name__, os.environ[ADDRESS]], stdin=subprocess.PIPE)
-    try:
-        yield
-    finally:
-        del os.environ[ADDRESS]
-        server.communicate()  # the end of its input is its end, after that of its last stage
+    with subprocess.Popen([sys.executable, "-m", __name__, os.environ[ADDRESS]], stdin=subprocess.PIPE) as server:
+        try:
+            yield
+        finally:
+            del os.environ[ADDRESS]
+            server.kill()  # no stage is left; it may be loading still
 
 
 def hand_over() -> None:
@@ -97,7 +97,9 @@ def _end_as(status: str) -> NoReturn:
 
 
 def serve(address: str) -> None:
-    """Fork a stage for each process that asks for it, until standard input and the last stage have ended."""
+    """Fork a stage for each process that asks for it, until the flow, which holds standard input, and the last stage
+    have ended.
+    """
     environment, running = dict(os.environ), dict[int, Stage]()  # before libraries add to it
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
         listener.bind(ABSTRACT + address)
