@@ -1,5 +1,6 @@
 """A newcomer's clone in miniature: the tracked files at tiny params, run through DVC as anybody would."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline.core.code import ROOT
+from pipeline.run.warm import can_warm, warm_start
 from tests.tiny import TINY_PARAMS, merge
 
 TINY_DEMO = {
@@ -36,6 +38,18 @@ def run_in(clone: Path, *command: str) -> str:
     run = subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True)
     assert run.returncode == 0, f"{' '.join(command)}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
     return run.stdout
+
+
+def repro(clone: Path) -> str:
+    """`dvc repro`, its stages forked from a process that has the libraries loaded (`pipeline/run/warm.py`)."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as kept:
+        patch.chdir(clone)
+        patch.delenv("PYTHONPATH", raising=False)
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        if can_warm():
+            kept.enter_context(warm_start())
+        return run_in(clone, "dvc", "repro")
 
 
 def commit(clone: Path) -> None:

@@ -10,7 +10,7 @@ from pipeline.abaw.tracks import TRACKS
 from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
-from tests.clones import commit, make_clone, make_rendered, once, run_in
+from tests.clones import commit, make_clone, make_rendered, once, repro, run_in
 from tests.faces.pictures import write_video
 from tests.test_partial_releases import cut, make_tiny
 
@@ -33,7 +33,7 @@ def test_test_sets_without_a_face_or_a_row_are_submitted(tmp_path, tmp_path_fact
     run_in(clone, "mien", "init", "data/raw/mine")
     make_tiny(clone / "params.yaml")
     commit(clone)
-    run_in(clone, "dvc", "repro")
+    repro(clone)
     for track in ("va", "mtl", "lsd"):
         path = clone / f"submissions/{track}/predictions.txt"
         template = clone / f"artifacts/manifest/templates/{track}.txt"

@@ -15,7 +15,7 @@ from pipeline.abaw.names import frame_name
 from pipeline.faces.media import read_frames
 from pipeline.release.discover import find_release
 from pipeline.tables.manifest import Manifest
-from tests.clones import commit, make_clone, make_rendered, once, run_in
+from tests.clones import commit, make_clone, make_rendered, once, repro, run_in
 from tests.documents import commands
 from tests.tiny import TINY_FACE, TINY_GRID, TINY_PARAMS, TINY_TRAIN, merge
 
@@ -139,7 +139,7 @@ def test_from_init_to_a_checked_submission(rendered, tmp_path, tracks, pool, tol
         add_external(clone, rendered)
     make_tiny(clone / "params.yaml")
     commit(clone)
-    run_in(clone, "dvc", "repro")
+    repro(clone)
     for track in names:
         template = clone / f"artifacts/manifest/templates/{track}.txt"
         assert check_file(clone / f"submissions/{track}/predictions.txt", template) == []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.core.retrain import Bounds
-from tests.clones import commit, environment, make_clone, once, rewrite, run_in
+from tests.clones import commit, environment, make_clone, once, repro, rewrite, run_in
 from tests.test_partial_releases import cut
 from tests.tiny import TINY_FACE, TINY_TRAIN
 
@@ -72,7 +72,7 @@ def make_story(target: Path) -> None:
     run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va", "--size", "demo")
     rewrite(clone / "params.yaml", TINY | {"retrain": EAGER})
     keep(clone / "params.yaml", ["vit-va"], [])
-    run_in(clone, "dvc", "repro")
+    repro(clone)
     commit(clone)
 
 
@@ -95,6 +95,6 @@ def make_wide_story(target: Path) -> tuple[Path, Path]:
     run_in(clone, "mien", "init", "data/raw/mine", "--tracks", "va,lsd", "--size", "demo")
     rewrite(clone / "params.yaml", WIDE)
     keep(clone / "params.yaml", ["vit-va", "multitask-lsd"], ["mae"])
-    run_in(clone, "dvc", "repro")
+    repro(clone)
     commit(clone)
     return clone, later
