@@ -110,10 +110,9 @@ def test_pictures_alone_are_arranged():
 
 def test_all_is_off_unless_params_say_otherwise(root):
     params = root / "params.yaml"
-    assert not any(Speed().model_dump().values())
-    assert read_section("pretrain_mae", PretrainMae, params).speed == Speed()
+    for section in (read_section("finetune", Finetune, params), read_section("pretrain_mae", PretrainMae, params)):
+        assert section.speed == Speed() and not any(section.speed.model_dump().values())
     tree = read_section("finetune", Finetune, params).model_dump()
-    assert validated(Finetune, {name: tree[name] for name in tree if name != "speed"}).speed == Speed()
     assert validated(Finetune, tree | {"speed": {"compile": True}}).speed == Speed(compile=True)
     with pytest.raises(Exception, match=r"unknown key speed\.compiled"):
         validated(Finetune, tree | {"speed": {"compiled": True}})
