@@ -25,7 +25,7 @@ RESULT = Path("docs/benchmarks/warm.json")
 LOADED = {"light": "stages.submit", "trains": "stages.finetune"}
 STAGE = "import {loaded}\nfrom pipeline.run.command import run_main\nfrom pipeline.run.tracking import stage_run\n"
 STAGE += "def main():\n    with stage_run('{name}', {{}}):\n        open('{name}.txt', 'w').close()\nrun_main(main)\n"
-FEW, MANY, TURNS = 1, 5, 3  # stages a measurement: the difference is what a stage more costs
+FEW, MANY, TURNS = 1, 11, 3  # stages a measurement: the difference is what a stage more costs
 
 
 def processor_seconds() -> float:
