@@ -36,7 +36,7 @@ def finetune(name: str) -> None:
     system = system_module(training.system)
     settings = read_section(f"systems.{training.system}", system.Settings)
     settings = with_balance(settings, training.balance, f"graph.trainings.{name}")
-    settings = stretched_training(settings, training_rows(training.track, training.fold))
+    settings = stretched_training(settings, training_rows(training.track, training.fold), training.updates)
     common, vit = read_section("finetune", Finetune), read_section("vit", Vit)
     if training.seed is not None:
         common = common.model_copy(update={"seed": training.seed})

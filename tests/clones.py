@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,16 +40,23 @@ def run_in(clone: Path, *command: str) -> str:
     return run.stdout
 
 
-def repro(clone: Path) -> str:
-    """`dvc repro`, its stages forked from a process that has the libraries loaded (`pipeline/run/warm.py`)."""
+@contextlib.contextmanager
+def warmed(folder: Path) -> Iterator[None]:
+    """Stages in the folder are forked from a process that has the libraries loaded (`pipeline/run/warm.py`)."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as kept:
-        patch.chdir(clone)
+        patch.chdir(folder)
         patch.delenv("PYTHONPATH", raising=False)
         for name, value in environment().items():
             patch.setenv(name, value)
         if can_warm():
             kept.enter_context(warm_start())
-        return run_in(clone, "dvc", "repro")
+        yield
+
+
+def repro(clone: Path, *targets: str) -> str:
+    """`dvc repro`, with the libraries loaded once."""
+    with warmed(clone):
+        return run_in(clone, "dvc", "repro", *targets)
 
 
 def commit(clone: Path) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.abaw.check.check import check_file
 from pipeline.abaw.tracks import EXPRESSIONS
-from tests.clones import commit, environment, make_clone, run_in
+from tests.clones import commit, environment, make_clone, repro, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # the first test makes the clone: 29 stages
 TRACKS = ("expr", "au", "va", "mtl", "lsd")
@@ -45,9 +45,11 @@ def _digests(clone: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tracked files at tiny params, reproduced once."""
+    """A copy of the tracked files at tiny params, reproduced once, by a process that forks the stages: those that are
+    killed below run by themselves, and have to end in the same bytes.
+    """
     target = make_clone(tmp_path_factory.mktemp("clone"))
-    run_in(target, "dvc", "repro")
+    repro(target)
     return target
 
 
@@ -298,7 +300,7 @@ def test_a_sixth_system_is_three_places(clone: Path) -> None:
     }
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     names = ("toy-lsd", "toy_seed1-lsd", "toy_fold0-expr")
-    output = run_in(clone, "dvc", "repro", *(f"finetune@{name}" for name in names))
+    output = repro(clone, *(f"finetune@{name}" for name in names))
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
     assert ran == {"code", "check_params", *(f"finetune@{name}" for name in names)}
     weights = [clone / f"artifacts/systems/lsd/{name}/weights.safetensors" for name in ("toy", "toy_seed1")]

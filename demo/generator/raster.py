@@ -80,12 +80,14 @@ def _cover(
     covered &= ((x >= 0) & (x < width))[:, None, :] & ((y >= 0) & (y < height))[:, :, None]
 
     # 4. only what is covered goes on; depth is linear over the triangle
-    index, row, column = np.nonzero(covered)
-    first, second = first[index, row, column], second[index, row, column]
-    triangle = block[index]
+    index = np.flatnonzero(covered)  # of one axis: three at once take thrice the time
+    first, second = first.ravel()[index], second.ravel()[index]
+    square, place = np.divmod(index, side * side)
+    row, column = np.divmod(place, side)
+    triangle = block[square]
     z = zs[triangle]
     depth = z[:, 0] + first * (z[:, 1] - z[:, 0]) + second * (z[:, 2] - z[:, 0])
-    return y[index, row] * width + x[index, column], triangle, first, second, depth
+    return y[square, row] * width + x[square, column], triangle, first, second, depth
 
 
 def _nearest(columns: list[np.ndarray], pixels: int) -> Fragments:

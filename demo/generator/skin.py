@@ -23,7 +23,11 @@ def paint(atlas: Atlas, person: Identity) -> np.ndarray:
 
 
 def _over(below: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    return below * (1 - cover) + colour * cover
+    """A colour over another, on the texels that it covers; the rest of `below` stays as it is."""
+    on = np.flatnonzero(cover)
+    share = cover[on]
+    below[on] = below[on] * (1 - share) + (colour[on] if colour.ndim > 1 else colour) * share
+    return below
 
 
 def _blush(atlas: Atlas, person: Identity) -> np.ndarray:

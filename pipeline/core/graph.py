@@ -48,7 +48,7 @@ class Training(Section):
 
     `needs` are the paths that it reads beside its track's faces and labels, always three: DVC has no optional deps, so
     a shorter list repeats an entry (its own faces, where it needs nothing). `seed` stands in place of `finetune.seed`
-    and `balance` in place of the system's `train.balance`.
+    and `balance` in place of the system's `train.balance`; `updates` is how many times its system's updates it takes.
     `further` are external sets with their share of each batch; 1 leaves the track's own faces to judging alone. `start`
     is a file of weights, declared in weights.yaml, that the whole network starts from: a champion's.
     """
@@ -60,6 +60,7 @@ class Training(Section):
     needs: list[str] = Field(min_length=NEEDS, max_length=NEEDS)
     seed: int | None = None
     balance: float | None = Field(default=None, ge=0, le=1)
+    updates: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     fold: Fold | None = None
     further: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     start: str | None = None

@@ -140,7 +140,7 @@ def _trainings(plan: Plan, held: Held, tracks: list[str], encoder: list[str], te
     if "au" in tracks:
         _add(plan, "vit", "au", [*encoder, *pool, *taught] if taught else encoder)
     if "va" in tracks:
-        _add(plan, "vit", "va", encoder, balance=0.0)  # as in the shipped params, which say why
+        _add(plan, "vit", "va", encoder, balance=0.0, updates=2.0)  # as in the shipped params, which say why
     if "mtl" in tracks:
         _add(plan, "vit", "mtl", encoder)
         if encoder and "lsd" in tracks:

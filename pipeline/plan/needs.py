@@ -114,7 +114,7 @@ def _training(known: Known, name: str, line: Training) -> Need:
     if not hasattr(settings, "train"):  # a published network: its scores alone
         speed, predicted = known.measured[stage], rows.validation + rows.test
         return _need(known, stage, predicted / speed.rows_a_second, speed, predicted * SCORE_BYTES * 8)
-    settings = stretched_training(settings, rows.train)
+    settings = stretched_training(settings, rows.train, line.updates)
     return _trained(known, stage, settings.train, rows, predicted=rows.validation - rows.judged + rows.test)
 
 

@@ -27,10 +27,12 @@ def stretched(settings: Kind, optimise: Optimise, rows: int) -> Kind:
     return scaled(settings, steps_asked(optimise, rows), optimise.steps)
 
 
-def stretched_training(settings: Kind, rows: int) -> Kind:
-    """A system's settings whose counts of steps fit `rows`; as they are where nothing of it is trained."""
+def stretched_training(settings: Kind, rows: int, updates: float = 1.0) -> Kind:
+    """A system's settings whose counts of steps fit `rows`, times `updates`; as they are where nothing is trained."""
     train = getattr(settings, "train", None)
-    return stretched(settings, train.optimise, rows) if train else settings
+    if not train:
+        return settings
+    return scaled(settings, max(1, round(updates * steps_asked(train.optimise, rows))), train.optimise.steps)
 
 
 def scaled(section: Kind, times: int, over: int) -> Kind:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
@@ -24,12 +25,18 @@ def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `optimiser_tensors`; learning rates come from the schedule, not from the checkpoint."""
+    """Inverse of `optimiser_tensors`; learning rates come from the schedule, not from the checkpoint.
+
+    Each moment lies in memory as its weight does (files hold no layout): the fused step reads both side by side.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for weight, values in optimiser.state.items():
+        moments = {name: value for name, value in values.items() if value.shape == weight.shape}
+        values |= {name: torch.empty_like(weight).copy_(value) for name, value in moments.items()}
 
 
 def joined_states(**modules: nn.Module | dict[str, Tensor]) -> dict[str, Tensor]:

@@ -145,10 +145,10 @@ class _State:
         self.updates, self.flops = 0, 0
         self.writer = Writer()
         self._saved = time.monotonic()
+        hasten(run.name, self.module, run.speed)  # before resuming: the optimiser's moments lie as the weights do
         self._resume()
         distributed.check_same(self.step, run.name)
         self.finished = self._out_of_patience()
-        hasten(run.name, self.module, run.speed)
         self.batches = prefetched(self._drawn())
 
     @property

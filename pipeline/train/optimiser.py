@@ -9,7 +9,6 @@ from timm.models._manipulate import group_with_matcher
 from torch import nn, optim
 
 from models.system import Trainee
-from pipeline.backbones.device import device
 from pipeline.core.params import Section
 
 HEADS = ""  # a name that no matcher knows, so its layer is that of the heads
@@ -89,10 +88,10 @@ def make_optimiser(module: Trainee, params: Optimise) -> optim.Optimizer:
             group["params"] = [p for p in group["params"] if not any(p is other for other in own)]
         groups.append({"params": own, "weight_decay": 0.0, "constant_rate": rate, "betas": (0.9, 0.999)})
     groups = [group for group in groups if group["params"]]
-    rate, on_gpu = params.learning_rate, device().type == "cuda"
+    rate = params.learning_rate
     if params.optimiser == "sgd":
         return optim.SGD(groups, lr=rate, momentum=params.momentum)
-    return optim.AdamW(groups, lr=rate, betas=(params.momentum, params.second_moment), fused=on_gpu)
+    return optim.AdamW(groups, lr=rate, betas=(params.momentum, params.second_moment), fused=True)
 
 
 def learning_rate(step: int, params: Optimise) -> float:

@@ -11,7 +11,7 @@ from pipeline.audit.claims import Claim
 from pipeline.audit.locks import Item, Lock, read_lock
 from pipeline.audit.states import WorkingTree
 from pipeline.cli import parser
-from tests.clones import commit, make_clone, run_in
+from tests.clones import commit, make_clone, repro
 
 FILE = Path("submissions/au/predictions.txt")
 STAGE = "submit@au"
@@ -21,7 +21,7 @@ def make_finished(target: Path) -> None:
     """The clone, its stages run as far as AU needs, its lock committed."""
     target.mkdir()
     make_clone(target)
-    run_in(target, "dvc", "repro", STAGE)
+    repro(target, STAGE)
     commit(target)
 
 

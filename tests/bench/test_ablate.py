@@ -37,15 +37,23 @@ def test_the_four_arms_of_two_ideas_are_there():
 
 def test_a_budget_stretches_every_count_of_steps_whatever_the_faces_ask():
     def training(name: str) -> Any:
-        settings: Any = changed(load_params(), ARMS[name], 0).systems["vit"]
+        settings: Any = changed(load_params(), ARMS[name], 0).systems["cotex"]
         return settings.train
 
-    once, half, twice = (training(f"vit, VA{more}") for more in ("", f", {arms.HALF}", f", {arms.TWICE}"))
+    once, half, twice = (training(f"cotex{more}") for more in ("", f", {arms.HALF}", f", {arms.TWICE}"))
     for count in ("steps", "warmup_steps"):
         values = [getattr(train.optimise, count) for train in (half, once, twice)]
         assert values[1] * 2 == values[2] and values[1] // 2 == values[0]
     assert twice.evaluate_every_steps == 2 * once.evaluate_every_steps
     assert once.optimise.passes and not half.optimise.passes and not twice.optimise.passes
+
+
+def test_an_arm_has_the_updates_of_the_demos_line():
+    lines = load_params().graph.trainings
+    plain = {f"{line.system}, {line.track.upper()}": line for line in lines.values()}
+    assert plain["vit, VA"].updates == 2
+    assert {ARMS[name].updates for name in plain.keys() & ARMS.keys()} == {2, 4}
+    assert all(ARMS[name].updates == 2 * line.updates for name, line in plain.items() if name in ARMS)
 
 
 def test_every_training_of_the_demo_stands_beside_every_control():

@@ -49,9 +49,9 @@ def test_each_stage_by_hand(params):
     assert found["pretrain_mae@mae"].seconds == 7 + 938 * 0.5  # ten passes over 12,000 faces in batches of 128
     assert found["cache_features@mae"].seconds == 7 + 102_000 / 100
     assert found["cache_features@mae"].disk_bytes == 102_000 * 96 * 2
-    steps = 3_125  # ten passes over 10,000 rows in batches of 32, where 480 are the least
-    assert params.systems["vit"].train.evaluate_every_steps == 40
-    evaluations = -(-steps // (40 * steps // 480))
+    steps = 6_250  # twice ten passes over 10,000 rows in batches of 32, where twice 480 are the least
+    assert params.systems["vit"].train.evaluate_every_steps == 80
+    evaluations = -(-steps // (80 * steps // 480))
     assert found["finetune@vit-va"].seconds == 7 + steps * 0.5 + (evaluations * 600 + 100 + 800) / 100
     assert found["ensemble@va"].seconds == 7 + 700 * 0.01
     assert len(found) == 1 + 1 + len(params.graph.features) + 2 + len(params.graph.trainings) + 5

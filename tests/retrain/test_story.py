@@ -19,7 +19,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.clones import environment, rewrite, run_in
+from tests.clones import environment, repro, rewrite, run_in
 from tests.retrain.story import git, mien, story_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -133,7 +133,7 @@ def test_a_rebuild_from_nothing_gives_the_same_bytes(story, tmp_path):
     run_in(fresh, "dvc", "remote", "add", "--local", "-d", "there", str(clone / ".dvc/cache"))
     run_in(fresh, "dvc", "pull", "data/raw/mine.dvc")
     (fresh / "dvc.lock").unlink()
-    assert reused(run_in(fresh, "dvc", "repro"))[0] == 0
+    assert reused(repro(fresh))[0] == 0
     lock = yaml.safe_load((fresh / "dvc.lock").read_text())
     made = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
     assert {path: made[path] for path in outputs(clone, f"retrain/{DAY}")} == outputs(clone, f"retrain/{DAY}")

@@ -17,7 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.faces.media import read_frames
-from tests.clones import environment, rewrite, run_in
+from tests.clones import environment, repro, rewrite, run_in
 from tests.retrain.story import LABELS, VALIDATION, git, make_wide_story, mien
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -157,7 +157,7 @@ def test_a_rebuild_from_nothing_gives_the_same_bytes(story, tmp_path):
     run_in(fresh, "dvc", "remote", "add", "--local", "-d", "there", str(clone / ".dvc/cache"))
     run_in(fresh, "dvc", "pull", f"{RELEASE}.dvc")
     (fresh / "dvc.lock").unlink()
-    told = run_in(fresh, "dvc", "repro")
+    told = repro(fresh)
     reused = re.search(r"(\d+)/\d+ reused", told)
     assert reused and reused[1] == "0"
     made, kept = outputs((fresh / "dvc.lock").read_text()), outputs(git(clone, "show", f"{branch}:dvc.lock"))

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.settings import Params
 from pipeline.systems import dtm, feedback
-from pipeline.train.budget import steps_asked, stretched
+from pipeline.train.budget import steps_asked, stretched, stretched_training
 from pipeline.train.data import training_rows
 from pipeline.train.optimiser import Optimise
 
@@ -39,6 +39,18 @@ def test_every_count_of_steps_keeps_its_share(tiny):
     assert longer.train.evaluate_every_steps == 10 * given.train.evaluate_every_steps
     assert (longer.unlabelled_batch, longer.train.optimise.batch) == (given.unlabelled_batch, 8)
     assert stretched(given, train.optimise, 100) == given
+
+
+@pytest.mark.parametrize(
+    ("rows", "updates", "steps"), [(100, 1.0, 240), (100, 2.0, 480), (100, 0.5, 120), (4_800, 2.0, 1_200)]
+)
+def test_a_line_may_ask_for_more_or_fewer_updates(tiny, rows, updates, steps):
+    given = tiny.systems["vit"]
+    train = given.train.model_copy(update={"optimise": optimise(tiny, steps=240, batch=8, passes=1.0, warmup_steps=16)})
+    made = stretched_training(given.model_copy(update={"train": train}), rows, updates)
+    assert made.train.optimise.steps == steps
+    assert made.train.optimise.warmup_steps == 16 * steps // 240
+    assert made.train.evaluate_every_steps == train.evaluate_every_steps * steps // 240
 
 
 @pytest.mark.parametrize("rows", [7, 1_001, 123_457])

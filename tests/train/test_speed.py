@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.dan import Dan
-from models.system import Trainee
+from models.system import Batch, Trainee
 from models.vit import build_vit
 from pipeline.core.params import read_section, validated
 from pipeline.train import flops
@@ -18,7 +19,7 @@ from pipeline.train.flops import achieved, peak_flops, step_flops
 from pipeline.train.loop import train
 from pipeline.train.mae import PretrainMae
 from pipeline.train.speed import Speed, arranged, hasten
-from tests.train.split import loop, network
+from tests.train.split import EVERY, STEPS, loop, network
 from tests.train.toys import Line, Pair, draw, training
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -60,6 +61,30 @@ def test_gradient_checkpointing_gives_the_same_bits(name, tmp_path, monkeypatch)
 def test_channels_last_gives_the_same_losses(name, tmp_path):
     plain, last = trained(name, tmp_path / "a"), trained(name, tmp_path / "b", channels_last=True)
     assert_close(plain, last)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_channels_last_is_resumed_with_moments_that_lie_as_the_weights_do(tmp_path):
+    """Files hold no layout, and AdamW's fused step walks weights and moments side by side."""
+    adamw = EVERY.model_copy(update={"optimiser": "adamw"})
+    changes: dict[str, Any] = {"speed": Speed(channels_last=True), "optimise": adamw, "evaluate": None}
+    expected = train(loop("dan", tmp_path / "a", None, **changes)).state_dict()
+    killed = loop("dan", tmp_path / "b", None, **changes)
+    draw = killed.batches
+
+    def batches(generator: np.random.Generator, step: int) -> Batch:
+        if step == STEPS - 1:
+            raise Killed
+        return draw(generator, step)
+
+    killed.batches = batches
+    with pytest.raises(Killed):
+        train(killed)
+    found = train(loop("dan", tmp_path / "b", None, **changes)).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.slow
@@ -110,9 +135,10 @@ def test_pictures_alone_are_arranged():
 
 def test_all_is_off_unless_params_say_otherwise(root):
     params = root / "params.yaml"
-    for section in (read_section("finetune", Finetune, params), read_section("pretrain_mae", PretrainMae, params)):
-        assert section.speed == Speed() and not any(section.speed.model_dump().values())
+    assert not any(Speed().model_dump().values())
+    assert read_section("pretrain_mae", PretrainMae, params).speed == Speed()
     tree = read_section("finetune", Finetune, params).model_dump()
+    assert validated(Finetune, {name: tree[name] for name in tree if name != "speed"}).speed == Speed()
     assert validated(Finetune, tree | {"speed": {"compile": True}}).speed == Speed(compile=True)
     with pytest.raises(Exception, match=r"unknown key speed\.compiled"):
         validated(Finetune, tree | {"speed": {"compiled": True}})
