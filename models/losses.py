@@ -33,9 +33,13 @@ def au_loss(logits: Tensor, labels: Tensor, weights: Tensor, pos_weight: Tensor 
 
 
 def concordance(predictions: Tensor, labels: Tensor) -> Tensor:
-    """Lin's concordance correlation of two vectors, population moments; zero where it is undefined."""
+    """Lin's concordance correlation of two vectors, population moments; zero where it is undefined.
+
+    In float32 or finer, also where a network answers in bfloat16: a difference from the mean has few digits there.
+    """
     if len(labels) < 2:
         return predictions.sum() * 0
+    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
     x, y = predictions - predictions.mean(), labels - labels.mean()
     spread = x.square().mean() + y.square().mean() + (predictions.mean() - labels.mean()).square()
     return 2 * (x * y).mean() / spread.clamp_min(1e-8)

@@ -116,8 +116,7 @@ def _tell_shares(run: Loop, state: "_State", seconds: float, processes: int) -> 
     run.log(shares, run.optimise.steps)
     told = f"judging {shares['judging_share']:.0%}, waiting for batches {shares['input_wait_share']:.0%}"
     if state.flops:
-        made = state.flops * run.optimise.accumulate * state.updates * processes
-        rates, phrase = achieved(made, max(seconds - state.judging_seconds, 1e-9), processes)
+        rates, phrase = achieved(state.flops * processes, max(seconds - state.judging_seconds, 1e-9), processes)
         run.log(rates, run.optimise.steps)
         told += f"; {phrase}"
     print(f"{run.name}: {seconds:.0f} s of training, of which {told}", flush=True)
@@ -142,7 +141,7 @@ class _State:
         self.step = 0
         self.loss = torch.zeros(())
         self.judging_seconds = self.waiting_seconds = 0.0
-        self.updates, self.flops = 0, 0
+        self.flops, self.flops_of = 0, dict[frozenset[str], int]()
         self.writer = Writer()
         self._saved = time.monotonic()
         hasten(run.name, self.module, run.speed)  # before resuming: the optimiser's moments lie as the weights do
@@ -192,14 +191,15 @@ class _State:
         # 2. gather the gradient over `accumulate` batches, drawn one after the other from the step's own generator
         seen: dict[str, Tensor] = {}
         for number in range(params.accumulate):
+            phase: set[str] = set()
             batch = self._next_batch()
             with torch.no_grad():
                 batch = arranged(distributed.own_part(run.prepare(batch)), run.speed)
-            self._count(batch)
             # 3. a trainee may take several optimiser steps on one batch (the feedback system: student, then teacher)
             with own_draws(step_seed(run.seed, step) + number, device()):
                 for parts in self._phases(batch):
                     (torch.stack(list(parts.values())).sum() / params.accumulate).backward()
+                    phase |= parts.keys()
                     for name, part in parts.items():
                         seen[name] = seen.get(name, 0) + part.detach() / params.accumulate
                     self._undivide()
@@ -207,8 +207,7 @@ class _State:
                         norm = self._step()
                     else:
                         self._step_constant()
-
-        self.updates += 1
+            self._count(batch, frozenset(phase))
 
         # 4. the running average is what gets judged; losses stay on the device unless this step is logged
         if self.ema:
@@ -219,10 +218,11 @@ class _State:
             parts = {f"loss_{name}": average(part) for name, part in seen.items()}
             self._log(step, {"loss": self.loss, **parts, "gradient_norm": norm}, rate)
 
-    def _count(self, batch: Batch) -> None:
-        """The operations of a batch, once: they are told with the time that all of them took."""
-        if self.run.count_flops and not self.updates and not self.flops:
-            self.flops = step_flops(self.module, batch) or 0
+    def _count(self, batch: Batch, phase: frozenset[str]) -> None:
+        """Add the operations of a batch: those of the first whose losses had the same names."""
+        if self.run.count_flops and phase not in self.flops_of:
+            self.flops_of[phase] = step_flops(self.module, batch) or 0
+        self.flops += self.flops_of.get(phase, 0)
 
     def _phases(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """The trainee's steps, each computed in mixed precision where there is a GPU."""

@@ -86,6 +86,16 @@ def test_concordance_is_the_official_one():
     assert concordance(line[:1], line[:1]).item() == 0
 
 
+def test_concordance_of_bfloat16_is_summed_in_float32():
+    """Answers close to their mean, as early in training: in bfloat16 the differences from it have lost their digits."""
+    torch.manual_seed(0)
+    labels = torch.rand(64) * 2 - 1
+    answers = (0.6 + 0.02 * labels).bfloat16()
+    found = concordance(answers, labels)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(ccc(answers.double().numpy(), labels.double().numpy()), rel=1e-4)
+
+
 def test_va_loss_by_hand():
     x, y = torch.rand(30, 2), torch.rand(30, 2)
     labels = y.clone()

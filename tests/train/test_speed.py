@@ -20,7 +20,8 @@ from pipeline.train.loop import train
 from pipeline.train.mae import PretrainMae
 from pipeline.train.speed import Speed, arranged, hasten
 from tests.train.split import EVERY, STEPS, loop, network
-from tests.train.toys import Line, Pair, draw, training
+from tests.train.toys import STEPS as STEPS_OF_A_TOY
+from tests.train.toys import Killed, Line, Pair, draw, training
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
@@ -63,22 +64,18 @@ def test_channels_last_gives_the_same_losses(name, tmp_path):
     assert_close(plain, last)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_channels_last_is_resumed_with_moments_that_lie_as_the_weights_do(tmp_path):
     """Files hold no layout, and AdamW's fused step walks weights and moments side by side."""
     adamw = EVERY.model_copy(update={"optimiser": "adamw"})
     changes: dict[str, Any] = {"speed": Speed(channels_last=True), "optimise": adamw, "evaluate": None}
     expected = train(loop("dan", tmp_path / "a", None, **changes)).state_dict()
     killed = loop("dan", tmp_path / "b", None, **changes)
-    draw = killed.batches
+    draw_faces = killed.batches
 
     def batches(generator: np.random.Generator, step: int) -> Batch:
         if step == STEPS - 1:
             raise Killed
-        return draw(generator, step)
+        return draw_faces(generator, step)
 
     killed.batches = batches
     with pytest.raises(Killed):
@@ -179,6 +176,32 @@ def test_a_training_tells_what_it_makes_of_its_device(tmp_path, capsys):
     assert " GFLOP/s\n" in capsys.readouterr().out
     train(training(tmp_path / "b", log=lambda metrics, step: logged.update(metrics), count_flops=False))
     assert "GFLOP/s" not in capsys.readouterr().out
+
+
+class Phased(Product):
+    """Its second product has a loss of its own after three steps."""
+
+    def losses(self, batch):
+        first = self.first(batch["x"])
+        parts = {"x": first.square().mean()}
+        if self.step >= 3:
+            parts["y"] = self.second(first).square().mean()
+        self.step += 1
+        return parts
+
+
+def test_the_operations_of_each_phase_are_counted(tmp_path, monkeypatch):
+    """A system that starts on labelled faces alone costs more later."""
+    told: list[int] = []
+
+    def noted(flops: int, seconds: float, devices: int) -> tuple[dict[str, float], str]:
+        told.append(flops)
+        return {}, ""
+
+    monkeypatch.setattr("pipeline.train.loop.achieved", noted)
+    train(training(tmp_path, module=Phased, batches=lambda generator, step: {"x": torch.randn(10, 8)}))
+    first, second = 2 * 10 * 8 * 16, 2 * 10 * 16 * 4
+    assert told == [STEPS_OF_A_TOY * 2 * first + (STEPS_OF_A_TOY - 3) * 3 * second]
 
 
 def test_the_share_of_the_peak_counts_every_device(monkeypatch):
