@@ -8,7 +8,6 @@ usage, after `make repro`: python -m bench.arrivals
 """
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import yaml
 
+from bench.warm import processor_seconds
 from models.vit import build_vit
 from pipeline.abaw.tracks import TRACKS
 from pipeline.backbones.encoder import save_encoder
@@ -81,11 +81,11 @@ def run_stages(place: Path) -> dict[str, dict[str, float]]:
     """Seconds and new shards of each stage, in order."""
     told = {}
     for stage, arguments in STAGES.items():
-        before, used, started = _shards(place, stage), _processor(), time.perf_counter()
+        before, used, started = _shards(place, stage), processor_seconds(), time.perf_counter()
         command = [sys.executable, "-m", f"stages.{stage}", *arguments]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
-        seconds, processor = time.perf_counter() - started, _processor() - used
+        seconds, processor = time.perf_counter() - started, processor_seconds() - used
         made = len(_shards(place, stage) - before)
         told[stage] = {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1), "shards_made": made}
     return told
@@ -93,11 +93,6 @@ def run_stages(place: Path) -> dict[str, dict[str, float]]:
 
 def _shards(place: Path, stage: str) -> set[str]:
     return {path.name for path in (place / STORE / SHARDS.get(stage, "none")).glob("*.parquet")}
-
-
-def _processor() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def measure(clips: int, frames: list[np.ndarray]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,22 +40,15 @@ def run_in(clone: Path, *command: str) -> str:
     return run.stdout
 
 
-@contextlib.contextmanager
-def warmed(folder: Path) -> Iterator[None]:
-    """Stages in the folder are forked from a process that has the libraries loaded (`pipeline/run/warm.py`)."""
+def repro(clone: Path, *targets: str) -> str:
+    """`dvc repro`, its stages forked from a process that has the libraries loaded (`pipeline/run/warm.py`)."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as kept:
-        patch.chdir(folder)
+        patch.chdir(clone)
         patch.delenv("PYTHONPATH", raising=False)
         for name, value in environment().items():
             patch.setenv(name, value)
         if can_warm():
             kept.enter_context(warm_start())
-        yield
-
-
-def repro(clone: Path, *targets: str) -> str:
-    """`dvc repro`, with the libraries loaded once."""
-    with warmed(clone):
         return run_in(clone, "dvc", "repro", *targets)
 
 

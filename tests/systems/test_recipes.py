@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.jobs import build_system, recipe
-from models.system import Batch
 from pipeline.abaw.tracks import TRACKS
 from pipeline.core.code import ROOT
 from pipeline.core.errors import MienError
 from pipeline.core.paths import ENCODER, SYSTEMS
 from pipeline.train.fit import fit, seed_weights
 from tests.mini import changed, weights_of
+from tests.train.toys import Killed, killed_at
 
 TRAININGS = yaml.safe_load((ROOT / "params.yaml").read_text())["graph"]["trainings"]
 
@@ -81,10 +81,6 @@ def test_every_system_of_the_graph_trains(mini, tiny, tmp_path, system, track, n
         assert np.array_equal(np.isnan(values).all(axis=1), ~axis.present) and len(values) == 6
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("system", "track"), [("feedback", "expr"), ("dtm", "expr"), ("emma", "mtl")])
 def test_a_killed_system_ends_in_the_same_bits(mini, tiny, tmp_path, system, track):
@@ -93,14 +89,7 @@ def test_a_killed_system_ends_in_the_same_bits(mini, tiny, tmp_path, system, tra
     def run(folder: Path, death: int | None = None) -> tuple[dict[str, Tensor], list]:
         seed_weights(tiny.finetune)
         made = recipe(system, track, tiny)
-        draw = made.batches
-
-        def batches(generator: np.random.Generator, step: int) -> Batch:
-            if step == death:
-                raise Killed
-            return draw(generator, step)
-
-        made.batches = batches
+        made.batches = killed_at(death, made.batches)
         module, training = fit(system, made, tiny.finetune, folder, lambda metrics, step: None)
         return module.state_dict(), training.history
 

@@ -1,6 +1,5 @@
 """The training loop: a killed run ends in the bits of an undisturbed one."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from models.system import Batch, Trainee
 from pipeline.core.errors import MienError
 from pipeline.train.checkpoint import load_checkpoint
 from pipeline.train.loop import Loop, train
-from tests.train.toys import OPTIMISE, STEPS, Killed, flip_a_byte, same
+from tests.train.toys import OPTIMISE, STEPS, Killed, draw, flip_a_byte, killed_at, same
 
 
 class Toy(Trainee):
@@ -28,19 +27,6 @@ class Toy(Trainee):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return {"square": (self.layers(batch["x"])[:, 0] - batch["x"].sum(dim=1)).square().mean()}
-
-
-def toy_batch(generator: np.random.Generator, step: int) -> Batch:
-    return {"x": torch.from_numpy(generator.random((16, 4), np.float32)) + step * 0.01}
-
-
-def killed_at(step_of_death: int) -> Callable[[np.random.Generator, int], Batch]:
-    def batches(generator: np.random.Generator, step: int) -> Batch:
-        if step == step_of_death:
-            raise Killed
-        return toy_batch(generator, step)
-
-    return batches
 
 
 def jitter(batch: Batch) -> Batch:
@@ -58,7 +44,7 @@ def training(folder: Path, **changes: Any) -> Loop:
     settings: dict[str, Any] = {
         "name": "toy",
         "module": Toy(),
-        "batches": toy_batch,
+        "batches": draw,
         "prepare": jitter,
         "optimise": OPTIMISE,
         "seed": 5,
@@ -177,7 +163,7 @@ def test_the_average_is_what_is_judged_and_kept(tmp_path):
 @pytest.mark.parametrize("step_of_nan", [0, 6])
 def test_a_loss_that_is_no_number_is_told(tmp_path, step_of_nan):
     def batches(generator: np.random.Generator, step: int) -> Batch:
-        batch = toy_batch(generator, step)
+        batch = draw(generator, step)
         return {"x": batch["x"] * float("nan")} if step == step_of_nan else batch
 
     with pytest.raises(MienError, match=r"toy: the loss is nan at step \d+; lower the learning rate"):

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.dan import Dan
-from models.system import Batch, Trainee
+from models.system import Trainee
 from models.vit import build_vit
 from pipeline.core.params import read_section, validated
 from pipeline.train import flops
@@ -21,7 +20,7 @@ from pipeline.train.mae import PretrainMae
 from pipeline.train.speed import Speed, arranged, hasten
 from tests.train.split import EVERY, STEPS, loop, network
 from tests.train.toys import STEPS as STEPS_OF_A_TOY
-from tests.train.toys import Killed, Line, Pair, draw, training
+from tests.train.toys import Killed, Line, Pair, draw, killed_at, training
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
@@ -70,14 +69,7 @@ def test_channels_last_is_resumed_with_moments_that_lie_as_the_weights_do(tmp_pa
     changes: dict[str, Any] = {"speed": Speed(channels_last=True), "optimise": adamw, "evaluate": None}
     expected = train(loop("dan", tmp_path / "a", None, **changes)).state_dict()
     killed = loop("dan", tmp_path / "b", None, **changes)
-    draw_faces = killed.batches
-
-    def batches(generator: np.random.Generator, step: int) -> Batch:
-        if step == STEPS - 1:
-            raise Killed
-        return draw_faces(generator, step)
-
-    killed.batches = batches
+    killed.batches = killed_at(STEPS - 1, killed.batches)
     with pytest.raises(Killed):
         train(killed)
     found = train(loop("dan", tmp_path / "b", None, **changes)).state_dict()

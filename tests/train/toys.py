@@ -81,13 +81,18 @@ class Killed(Exception):
     pass
 
 
-def killed_at(step_of_death: int) -> Callable[[np.random.Generator, int], Batch]:
-    def batches(generator: np.random.Generator, step: int) -> Batch:
+Batches = Callable[[np.random.Generator, int], Batch]
+
+
+def killed_at(step_of_death: int | None, batches: Batches = draw) -> Batches:
+    """Batches that end the training before a step, or never."""
+
+    def until(generator: np.random.Generator, step: int) -> Batch:
         if step == step_of_death:
             raise Killed
-        return draw(generator, step)
+        return batches(generator, step)
 
-    return batches
+    return until
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
